@@ -1,0 +1,1 @@
+"""crpbot-dagster: a data platform for crypto quants, from the tick to the verdict."""

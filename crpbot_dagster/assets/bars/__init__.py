@@ -1,0 +1,1 @@
+"""Ticks and candles become one row per minute."""

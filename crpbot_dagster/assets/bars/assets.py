@@ -1,0 +1,195 @@
+"""The bars as assets: ticks, book updates and candles become one row per minute, and daily rows.
+
+Wiring only; the arithmetic is in ``tape.py`` and ``book_minutes.py``, SQL in ``dbt_like_sql/bars``.
+"""
+
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import polars as pl
+
+from crpbot_dagster import instruments, settings
+from crpbot_dagster.assets.bars import book_minutes, tape
+from crpbot_dagster.assets.checks import table_asset
+from crpbot_dagster.partitions import split
+from crpbot_dagster.resources.lake import Built, Lake
+from crpbot_dagster.resources.warehouse import MODELS, Warehouse, read_model
+from crpbot_dagster.tables import TABLES
+from crpbot_dagster.tables.raw import BOOK_LEVELS
+
+HELD_STATES = ("complete", "partial", "empty")  # the source answered: what it holds is what happened
+VENUE_OF_CANDLES = "coinbase"
+
+
+@table_asset(
+    "bars/volume_1d",
+    kinds={"polars"},
+    reads={"ticks": "raw/tardis_trades", "candles": "raw/coinbase_candles"},
+    code_version="1",
+)
+def volume_1d(
+    context: dg.AssetExecutionContext, ticks: pl.LazyFrame, candles: pl.LazyFrame, lake: Lake
+) -> Built:
+    """One row per day and venue: traded size, known from the next midnight on.
+
+    From the day's ticks, else from Coinbase's daily candle when that is the venue.
+    """
+    symbol, day = split(context.partition_key)
+    venue = instruments.primary(symbol, settings.load().primary).venue
+    volume, origin = None, "none"
+    if lake.state("raw/tardis_trades", symbol, day) == "complete":
+        volume, origin = ticks.select(pl.col("amount").sum()).collect(engine="streaming").item(), "ticks"
+    elif venue == VENUE_OF_CANDLES:
+        daily = candles.filter(pl.col("interval_s") == 86_400).collect()["volume"]
+        if len(daily):
+            volume, origin = daily[0], "candle"
+    known = datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1)
+    row = {
+        "symbol": symbol,
+        "day": day,
+        "venue": venue,
+        "obs_day": day,
+        "available_ts": known,
+        "volume": volume,
+        "volume_from": origin,
+    }
+    return Built(pl.DataFrame([row], schema=TABLES["bars/volume_1d"].schema), "complete", origin)
+
+
+@table_asset(
+    "bars/trades_1m",
+    kinds={"polars", "numba"},
+    reads={"ticks": "raw/tardis_trades", "candles": "raw/coinbase_candles"},
+    after=("bars/volume_1d",),
+    code_version="1",
+)
+def trades_1m(
+    context: dg.AssetExecutionContext, ticks: pl.LazyFrame, candles: pl.LazyFrame, lake: Lake
+) -> Built:
+    """One row per minute, venue and source, 1,440 a day each: ticks cut on the receive clock, and candles.
+
+    Reads the day, and the daily volumes of the seven days before. A source that is not licensed has no rows;
+    a missing day of the primary source is 1,440 gaps.
+    """
+    symbol, day = split(context.partition_key)
+    primary = instruments.primary(symbol, settings.load().primary)
+    tick_state = lake.state("raw/tardis_trades", symbol, day)
+    parts = []
+    if tick_state in HELD_STATES:
+        volumes = lake.window("bars/volume_1d", symbol, day - timedelta(days=7), day - timedelta(days=1))
+        threshold = tape.large_threshold(volumes.filter(pl.col("venue") == primary.venue).collect())
+        minutes = tape.trades_1m(ticks.sort("seq"), day, threshold, "received")
+        parts.append(_named(minutes, primary.venue, "tardis", "ticks", "received"))
+    elif primary.source == "tardis" and tick_state == "missing":
+        parts.append(_named(tape.all_gaps(day), primary.venue, "tardis", "ticks", "received"))
+    if lake.state("raw/coinbase_candles", symbol, day) in HELD_STATES:
+        minutes = tape.candles_1m(candles.filter(pl.col("interval_s") == 60).collect(), day)
+        parts.append(_named(minutes, VENUE_OF_CANDLES, "coinbase", "ohlcv", "exchange"))
+    if not parts:
+        return Built(TABLES["bars/trades_1m"].empty(), "missing", "none")
+    frame = pl.concat(parts).with_columns(pl.lit(symbol).alias("symbol"), pl.lit(day).alias("day"))
+    return Built(frame, "complete", ", ".join(frame["source"].unique().sort()))
+
+
+@table_asset(
+    "bars/book_1m",
+    kinds={"polars", "numba"},
+    reads={
+        "updates": "raw/tardis_book",
+        "ticks": "raw/tardis_trades",
+        "snapshots": "raw/tardis_book_snapshots",
+    },
+    code_version="1",
+)
+def book_1m(
+    context: dg.AssetExecutionContext,
+    updates: pl.LazyFrame,
+    ticks: pl.LazyFrame,
+    snapshots: pl.LazyFrame,
+    lake: Lake,
+) -> Built:
+    """One row per minute of the order book at the primary venue, replayed from level updates.
+
+    Reads the day alone, from its first snapshot on; the vendor's own snapshots prove the replay.
+    """
+    symbol, day = split(context.partition_key)
+    state = lake.state("raw/tardis_book", symbol, day) or "missing"
+    if state not in HELD_STATES:
+        return Built(TABLES["bars/book_1m"].empty(), state, "tardis")
+    primary = instruments.primary(symbol, settings.load().primary)
+    rows = updates.sort("seq")
+    minutes = book_minutes.book_1m(rows, ticks.sort("seq"), day)
+    agreement = book_minutes.snapshot_agreement(rows, snapshots.sort("seq"), day, BOOK_LEVELS)
+    frame = minutes.with_columns(
+        pl.lit(symbol).alias("symbol"),
+        pl.lit(day).alias("day"),
+        pl.lit(primary.venue).alias("venue"),
+        pl.lit("tardis").alias("source"),
+        pl.lit("delta").alias("book_kind"),
+        pl.lit("received").alias("clock"),
+    )
+    facts = {} if agreement is None else {"snapshot_agreement": agreement}
+    return Built(frame, state, "tardis", facts)
+
+
+@table_asset("bars/daily", kinds={"polars"}, reads={"minutes": "bars/trades_1m"}, code_version="1")
+def daily(context: dg.AssetExecutionContext, minutes: pl.LazyFrame) -> Built:
+    """One row per day of the primary venue and source, known from the next midnight on."""
+    symbol, day = split(context.partition_key)
+    primary = instruments.primary(symbol, settings.load().primary)
+    here = (pl.col("venue") == primary.venue) & (pl.col("source") == primary.source)
+    rows = minutes.filter(here).collect()
+    if rows.is_empty():
+        return Built(TABLES["bars/daily"].empty(), "missing", primary.source)
+    row = tape.daily_bar(rows) | {
+        "symbol": symbol,
+        "day": day,
+        "venue": primary.venue,
+        "source": primary.source,
+        "obs_day": day,
+        "available_ts": datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1),
+        "funding_bps_8h_mean": None,
+    }
+    return Built(pl.DataFrame([row], schema=TABLES["bars/daily"].schema), "complete", primary.source)
+
+
+MARKET_1M = read_model(MODELS / "bars" / "market_1m.sql")
+
+
+@table_asset(
+    "bars/market_1m",
+    kinds={"duckdb"},
+    after=MARKET_1M.inputs,
+    code_version="1",
+    metadata={
+        "dagster/column_lineage": dg.TableColumnLineage(
+            {
+                column: [dg.TableColumnDep(dg.AssetKey(t.split("/")), c) for t, c in origins]
+                for column, origins in MARKET_1M.lineage.items()
+            }
+        )
+    },
+)
+def market_1m(context: dg.AssetExecutionContext, warehouse: Warehouse, lake: Lake) -> Built:
+    """One row per minute and venue: ticks, candles and book side by side, from SQL.
+
+    Reads the day of ``bars/trades_1m`` and ``bars/book_1m``.
+    """
+    symbol, day = split(context.partition_key)
+    for table in MARKET_1M.inputs:
+        lake.window(table, symbol, day, day)  # refuses when the day is not there
+    frame = warehouse.build(MARKET_1M, symbol=symbol, day=day)
+    facts = warehouse.offending(frame, "bars/market_1m")
+    return Built(frame, "complete" if frame.height else "missing", "tardis, coinbase", facts)
+
+
+def _named(minutes: pl.DataFrame, venue: str, source: str, kind: str, clock: str) -> pl.DataFrame:
+    return minutes.with_columns(
+        pl.lit(venue).alias("venue"),
+        pl.lit(source).alias("source"),
+        pl.lit(kind).alias("source_kind"),
+        pl.lit(clock).alias("clock"),
+    )
+
+
+ASSETS = (volume_1d, trades_1m, book_1m, daily, market_1m)

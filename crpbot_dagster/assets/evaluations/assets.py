@@ -1,0 +1,127 @@
+"""Predictions and metrics as assets: a partition is the day of the verdict, using labels known by its end.
+
+The verdict of day E judges the model of day E − test days − 1 on the test days between them, none of which
+it ever saw. Wiring only; the arithmetic is in ``metrics.py``.
+"""
+
+from datetime import date, timedelta
+
+import dagster as dg
+import numpy as np
+import polars as pl
+
+from crpbot_dagster import settings
+from crpbot_dagster.assets.checks import table_asset
+from crpbot_dagster.assets.evaluations.metrics import evaluate
+from crpbot_dagster.assets.models.artefact import Artefact, load
+from crpbot_dagster.partitions import split
+from crpbot_dagster.resources.lake import Built, Lake
+from crpbot_dagster.tables import TABLES
+from crpbot_dagster.tables.results import FAMILIES
+
+
+def model_day(verdict_day: date, test_days: int) -> date:
+    """Return the partition of the model that a verdict judges: the test days lie between the two."""
+    return verdict_day - timedelta(days=test_days + 1)
+
+
+def load_model(lake: Lake, family: str, symbol: str, day: date) -> Artefact | None:
+    """Return the model of a partition, None when it was not trained.
+
+    Raises
+    ------
+    IncompleteError
+        The partition was never materialised.
+    ContractBroken
+        The artefact does not fit the code.
+    """
+    row = lake.window(f"models/{family}", symbol, day, day).collect().row(0, named=True)
+    if row["state"] != "trained":
+        return None
+    return load(row["manifest"], row["weights"], row["weights_sha256"])
+
+
+def predict(
+    model: Artefact, features: pl.DataFrame, labels: pl.DataFrame, symbol: str, verdict_day: date
+) -> pl.DataFrame:
+    """Return one row per minute of ``features``: the model's probability beside the label that came true."""
+    keys = ["symbol", "venue", "ts"]
+    joined = features.join(labels, on=keys, how="inner", validate="1:1", suffix="_label").sort("ts")
+    p = model.predict(joined)
+    return joined.select(
+        "symbol",
+        pl.lit(verdict_day).alias("day"),
+        pl.lit(model.manifest.family).alias("family"),
+        pl.lit(date.fromisoformat(model.manifest.model_day)).alias("model_day"),
+        pl.col("ts").dt.date().alias("test_day"),
+        "ts",
+        pl.Series("p_up_15m", np.where(np.isfinite(p), p, np.nan), nan_to_null=True),
+        "y_up_15m",
+        "y_ret_15m",
+        pl.col("label_end_ts_15m").alias("label_end_ts"),
+    )
+
+
+@table_asset(
+    "evaluations/predictions",
+    kinds={"polars"},
+    after=(*(f"models/{f}" for f in FAMILIES), "features/v4", "features/v5", "features/labels"),
+    code_version="1",
+)
+def predictions(context: dg.AssetExecutionContext, lake: Lake) -> Built:
+    """One row per minute of the test days and trained family: probability of up beside the label.
+
+    Reads the models of the day before the test days, and features and labels of the test days.
+    """
+    symbol, day = split(context.partition_key)
+    config = settings.load()
+    trained_on = model_day(day, config.test_days)
+    first, last = trained_on + timedelta(days=1), day - timedelta(days=1)
+    labels = lake.window("features/labels", symbol, first, last).collect()
+    parts, absent = [], []
+    for family, table in FAMILIES.items():
+        model = load_model(lake, family, symbol, trained_on)
+        if model is None:
+            absent.append(family)
+            continue
+        parts.append(predict(model, lake.window(table, symbol, first, last).collect(), labels, symbol, day))
+    notes = {"model_day": trained_on.isoformat(), "not_trained": ", ".join(absent) or "none"}
+    if not parts:
+        return Built(TABLES["evaluations/predictions"].empty(), "empty", "models", notes=notes)
+    return Built(pl.concat(parts), "complete", "models", notes=notes)
+
+
+@table_asset(
+    "evaluations/metrics",
+    kinds={"polars"},
+    reads={"predicted": "evaluations/predictions"},
+    after=tuple(f"models/{f}" for f in FAMILIES),
+    code_version="1",
+)
+def metrics(context: dg.AssetExecutionContext, predicted: pl.LazyFrame, lake: Lake) -> Built:
+    """One row per family and metric: accuracy with its interval, calibration, Brier, log-loss, coverage tiers.
+
+    Reads the day's predictions and, from each model's manifest, the share of ups it was fitted on.
+    """
+    symbol, day = split(context.partition_key)
+    config = settings.load()
+    rows = []
+    for (family, trained_on), frame in predicted.collect().group_by("family", "model_day", maintain_order=True):
+        model = load_model(lake, str(family), symbol, trained_on)  # type: ignore[arg-type]
+        if model is None:
+            continue
+        asked = frame.select(
+            "ts", "label_end_ts", "y_up_15m", pl.col("test_day").alias("day"), pl.col("p_up_15m").alias("p_up")
+        ).rename({"y_up_15m": "y_up"})
+        found = evaluate(asked, model.manifest.train_base_rate, config.bootstrap_draws, config.seed)
+        for name, value in found.items():
+            text = value if isinstance(value, str) else ""
+            number = None if value is None or isinstance(value, str) else float(value)
+            rows.append((symbol, day, family, trained_on, name, number, text))
+    frame = pl.DataFrame(rows, schema=TABLES["evaluations/metrics"].schema, orient="row")
+    headline = frame.filter(pl.col("metric").is_in(["accuracy_frac", "n_eff"]))
+    notes = {f"{r['family']} {r['metric']}": r["value"] for r in headline.iter_rows(named=True)}
+    return Built(frame, "complete" if rows else "empty", "evaluations/predictions", notes=notes)
+
+
+ASSETS = (predictions, metrics)

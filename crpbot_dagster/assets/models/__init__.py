@@ -1,0 +1,1 @@
+"""One trained model per family, symbol and day."""

@@ -1,0 +1,1 @@
+"""The model in force, or none, with reasons."""

@@ -1,0 +1,1 @@
+"""Raw market data as the sources sent it, one module per source."""

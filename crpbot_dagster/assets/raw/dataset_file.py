@@ -1,0 +1,153 @@
+"""Tardis dataset files to frames: a fast typed scan, and a slow text reading that names the bad lines.
+
+The fast path never leaves polars' streaming engine. Polars alone is too kind (a short row becomes nulls,
+NaN and 1e400 pass as numbers), so the typed frame is tested by expressions, and only a file that fails them
+is read again as text, where each refused line gets a reason and goes to ``raw/quarantine``.
+Not here: the network (``resources/tardis.py``), the lake.
+"""
+
+import gzip
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+US = pl.Int64()
+EARLIEST_US = 1_230_768_000_000_000  # 2009-01-01: before it there was no Bitcoin
+LATEST_US = 4_102_444_800_000_000  # 2100-01-01
+NUMBER = r"^-?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"  # faults.md 48, 49: no blanks, no thousands, no leading plus
+INTEGER = r"^\d{1,18}$"
+
+
+class DamagedFile(ValueError):
+    """The file cannot be trusted as a whole: truncated, wrong checksum, or another layout."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A dataset file's columns by their name in the file: type, and the rule a sound value obeys."""
+
+    data_type: str
+    types: Mapping[str, pl.DataType]
+    rules: Mapping[str, pl.Expr]  # reason → expression that is true for a sound row; null counts as unsound
+
+    @property
+    def sound(self) -> pl.Expr:
+        """True for a row that obeys every rule."""
+        return pl.all_horizontal([e.fill_null(False) for e in self.rules.values()])
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """A file as rows in file order (``line_n`` = its line, header 1) and the rows refused."""
+
+    frame: pl.LazyFrame
+    refused: pl.DataFrame  # line_n, reason, text
+    rows: int  # rows in the file, header not counted
+
+
+REFUSED_SCHEMA = {"line_n": pl.Int64(), "reason": pl.String(), "text": pl.String()}
+
+
+def moment(name: str) -> pl.Expr:
+    """Return the rule of a timestamp column: microseconds between 2009 and 2100."""
+    return pl.col(name).is_between(EARLIEST_US, LATEST_US)
+
+
+def positive(name: str) -> pl.Expr:
+    """Return the rule of a price or a trade's size: finite and above 0."""
+    return pl.col(name).is_finite() & (pl.col(name) > 0)
+
+
+def typed_scan(path: Path, layout: Layout) -> pl.LazyFrame:
+    """Return the file's columns as typed by the layout, with ``line_n``; nothing is read yet."""
+    return pl.scan_csv(
+        path,
+        schema_overrides=dict(layout.types),
+        infer_schema=False,
+        row_index_name="line_n",
+        row_index_offset=2,
+    ).select(pl.col("line_n").cast(pl.Int64), *layout.types)
+
+
+def parse(path: Path, layout: Layout, staged: Path) -> Parsed:
+    """Read one dataset file into the Parquet file ``staged``, in one pass when every row is sound.
+
+    Raises
+    ------
+    DamagedFile
+        The header lacks a column of the layout, the stream is cut, or its checksum is wrong.
+    """
+    _require_header(path, layout)
+    try:
+        typed_scan(path, layout).sink_parquet(staged, compression="lz4")
+    except pl.exceptions.ComputeError as error:
+        return _as_text(path, layout, staged, str(error))
+    rows, sound = (
+        pl.scan_parquet(staged).select(pl.len(), layout.sound.sum()).collect(engine="streaming").row(0)
+    )
+    if sound == rows:
+        return Parsed(pl.scan_parquet(staged), pl.DataFrame(schema=REFUSED_SCHEMA), rows)
+    return _as_text(path, layout, staged, f"{rows - sound} rows break a rule")
+
+
+def _require_header(path: Path, layout: Layout) -> None:
+    try:
+        with gzip.open(path, "rt", encoding="utf-8-sig", newline="") as file:
+            header = file.readline().strip().split(",")
+    except (EOFError, gzip.BadGzipFile, UnicodeDecodeError, OSError) as error:
+        raise DamagedFile(f"{path.name}: not a readable gzip text file: {error}") from error
+    absent = [c for c in layout.types if c not in header]
+    if absent:
+        raise DamagedFile(f"{path.name}: the header lacks {', '.join(absent)}; it is {','.join(header)[:200]}")
+
+
+def _as_text(path: Path, layout: Layout, staged: Path, why: str) -> Parsed:
+    lines = _lines(path, why)
+    header = lines["text"][0].lstrip("\ufeff").split(",")
+    body = lines.slice(1)
+    fields = pl.col("text").str.split(",")
+    cells = body.select(
+        "line_n",
+        "text",
+        (fields.list.len() == len(header)).alias("complete"),
+        *(fields.list.get(header.index(c), null_on_oob=True).alias(c) for c in layout.types),
+    )
+    readable = [
+        pl.col(c).str.contains(INTEGER if t.is_integer() else NUMBER).fill_null(False)
+        for c, t in layout.types.items()
+        if t.is_numeric()
+    ]
+    typed = cells.with_columns(
+        [
+            pl.col(c).str.to_lowercase().replace_strict({"true": True, "false": False}, default=None).alias(c)
+            if t == pl.Boolean
+            else pl.col(c).cast(t, strict=False).alias(c)
+            for c, t in layout.types.items()
+        ]
+        + [pl.all_horizontal(readable).alias("readable") if readable else pl.lit(True).alias("readable")]
+    )
+    reason = pl.when(~pl.col("complete")).then(pl.lit(f"not {len(header)} fields"))
+    reason = reason.when(~pl.col("readable")).then(pl.lit("a number is not written as a number"))
+    for text, rule in layout.rules.items():
+        reason = reason.when(~rule.fill_null(False)).then(pl.lit(text))
+    judged = typed.with_columns(reason.otherwise(None).alias("reason"))
+    refused = judged.filter(pl.col("reason").is_not_null()).select(
+        pl.col("line_n").cast(pl.Int64), "reason", pl.col("text").str.slice(0, 1000)
+    )
+    kept = judged.filter(pl.col("reason").is_null()).select(pl.col("line_n").cast(pl.Int64), *layout.types)
+    kept.write_parquet(staged, compression="lz4")
+    return Parsed(pl.scan_parquet(staged), refused, body.height)
+
+
+def _lines(path: Path, why: str) -> pl.DataFrame:
+    try:
+        with gzip.open(path, "rt", encoding="utf-8", errors="strict", newline="\n") as file:
+            text = file.read()
+    except (EOFError, gzip.BadGzipFile, UnicodeDecodeError, OSError) as error:
+        raise DamagedFile(f"{path.name}: {error} (the typed scan said: {why})") from error
+    rows = [line.rstrip("\r") for line in text.split("\n")]
+    if rows and rows[-1] == "":
+        rows.pop()
+    return pl.DataFrame({"line_n": range(1, len(rows) + 1), "text": rows})

@@ -1,0 +1,213 @@
+"""Tardis.dev: tick-level trades and order-book updates, as the exchange sent them.
+
+What: historical datasets, one gzip CSV per exchange, data type, symbol and UTC day, cut on the recorder's
+clock (``local_timestamp``). Since: 2019-03-30 for most exchanges. Licence and price: paid by subscription;
+the first day of each month is free without a key. Clocks: microseconds UTC, the exchange's and the
+recorder's. Limits: a day is ready about 06:00 UTC of the next. Known faults: some exchanges have no time of
+their own (both columns are then the recorder's); a file without rows is not the same as no file.
+Source: https://docs.tardis.dev/downloadable-csv-files
+"""
+
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import dagster as dg
+import polars as pl
+
+from crpbot_dagster import instruments, settings
+from crpbot_dagster.assets.checks import table_asset
+from crpbot_dagster.assets.raw.dataset_file import US, DamagedFile, Layout, Parsed, moment, parse, positive
+from crpbot_dagster.partitions import split
+from crpbot_dagster.resources.lake import Built, Lake
+from crpbot_dagster.resources.tardis import TardisDatasets
+from crpbot_dagster.tables import TABLES
+from crpbot_dagster.tables.raw import BOOK_LEVELS
+
+F64 = pl.Float64()
+
+TRADES = Layout(
+    "trades",
+    {
+        "timestamp": US,
+        "local_timestamp": US,
+        "id": pl.String(),
+        "side": pl.String(),
+        "price": F64,
+        "amount": F64,
+    },
+    {
+        "timestamp is not a moment between 2009 and 2100": moment("timestamp"),
+        "local_timestamp is not a moment between 2009 and 2100": moment("local_timestamp"),
+        "side is none of buy, sell, unknown": pl.col("side").is_in(["buy", "sell", "unknown", ""]) | pl.col("side").is_null(),
+        "price is not a positive number": positive("price"),
+        "amount is not a positive number": positive("amount"),
+    },
+)
+
+BOOK = Layout(
+    "incremental_book_L2",
+    {
+        "timestamp": US,
+        "local_timestamp": US,
+        "is_snapshot": pl.Boolean(),
+        "side": pl.String(),
+        "price": F64,
+        "amount": F64,
+    },
+    {
+        "timestamp is not a moment between 2009 and 2100": moment("timestamp"),
+        "local_timestamp is not a moment between 2009 and 2100": moment("local_timestamp"),
+        "is_snapshot is neither true nor false": pl.col("is_snapshot").is_not_null(),
+        "side is neither bid nor ask": pl.col("side").is_in(["bid", "ask"]),
+        "price is not a positive number": positive("price"),
+        "amount is not a number of at least 0": pl.col("amount").is_finite() & (pl.col("amount") >= 0),
+    },
+)
+
+LEVEL_NAMES = {
+    f"{side}s[{i}].{what}": f"{side}_{what}_{i}"
+    for i in range(BOOK_LEVELS)
+    for side in ("ask", "bid")
+    for what in ("price", "amount")
+}
+
+SNAPSHOTS = Layout(
+    "book_snapshot_25",
+    {"timestamp": US, "local_timestamp": US, **{name: F64 for name in LEVEL_NAMES}},
+    {
+        "timestamp is not a moment between 2009 and 2100": moment("timestamp"),
+        "local_timestamp is not a moment between 2009 and 2100": moment("local_timestamp"),
+        "a level is not a positive price": pl.all_horizontal(
+            # A side with fewer than 25 levels leaves the rest of its columns empty.
+            [positive(name).fill_null(True) for name in LEVEL_NAMES if name.endswith("price")]
+        ),
+    },
+)
+
+
+def clocks() -> list[pl.Expr]:
+    """Return both clocks as UTC moments under the platform's names."""
+    return [
+        pl.col("timestamp").cast(pl.Datetime("us")).dt.replace_time_zone("UTC").alias("ts_exchange"),
+        pl.col("local_timestamp").cast(pl.Datetime("us")).dt.replace_time_zone("UTC").alias("ts_received"),
+    ]
+
+
+def trades_from(frame: pl.LazyFrame) -> pl.LazyFrame:
+    """Return a trades file's rows under the platform's names; an unknown side is null, never guessed."""
+    known = pl.col("side").is_in(["buy", "sell"])
+    return frame.select(
+        (pl.col("line_n") - 2).alias("seq"),
+        *clocks(),
+        pl.col("id").alias("trade_id"),
+        pl.when(known).then(pl.col("side")).alias("side"),
+        "price",
+        "amount",
+    )
+
+
+def book_from(frame: pl.LazyFrame) -> pl.LazyFrame:
+    """Return an L2 file's rows under the platform's names."""
+    return frame.select(
+        (pl.col("line_n") - 2).alias("seq"), *clocks(), "is_snapshot", "side", "price", "amount"
+    )
+
+
+def snapshots_from(frame: pl.LazyFrame) -> pl.LazyFrame:
+    """Return a snapshot file's rows under the platform's names."""
+    levels = [pl.col(theirs).alias(ours) for theirs, ours in LEVEL_NAMES.items()]
+    return frame.select((pl.col("line_n") - 2).alias("seq"), *clocks(), *levels)
+
+
+def land(
+    context: dg.AssetExecutionContext,
+    tardis: TardisDatasets,
+    lake: Lake,
+    table: str,
+    layout: Layout,
+    shape: Callable[[pl.LazyFrame], pl.LazyFrame],
+) -> Built:
+    """Fetch one symbol-day of the primary venue, parse it, quarantine its bad rows.
+
+    Raises
+    ------
+    dg.Failure
+        The file is damaged as a whole; the partition in the lake stays as it was.
+    """
+    symbol, day = split(context.partition_key)
+    venue = instruments.primary(symbol, settings.load().primary).venue
+    listing = instruments.listing(symbol, "tardis", venue, day)
+    if listing is None:
+        context.log.warning(f"{symbol} was not listed at {venue} for Tardis on {day}")
+        return Built(TABLES[table].empty(), "missing", f"tardis/{venue}", {"quarantined_frac": 0.0})
+    folder = TemporaryDirectory(prefix="landing-")
+    with tardis.fetch(venue, layout.data_type, listing.name, day) as fetched:
+        notes = {"url": fetched.url, "fetch_s": round(fetched.seconds, 3), "venue": venue}
+        if fetched.path is None:
+            context.log.warning(f"{fetched.url}: {fetched.state}")
+            return Built(TABLES[table].empty(), fetched.state, "tardis", {"quarantined_frac": 0.0}, notes)
+        notes["file_bytes"] = fetched.path.stat().st_size
+        try:
+            parsed = parse(fetched.path, layout, Path(folder.name) / "staged.parquet")
+        except DamagedFile as error:
+            raise dg.Failure(f"{fetched.url}: {error}. Nothing was written; run the partition again.") from error
+    quarantine(lake, table, symbol, day, fetched.url, parsed)
+    frame = shape(parsed.frame).select(
+        pl.lit(symbol).alias("symbol"), pl.lit(day).alias("day"), pl.lit(venue).alias("venue"), pl.all()
+    )
+    state = "complete" if parsed.rows else "empty"
+    share = parsed.refused.height / parsed.rows if parsed.rows else 0.0
+    return Built(frame, state, "tardis", {"quarantined_frac": share}, notes, folder)
+
+
+def quarantine(lake: Lake, table: str, symbol: str, day: date, source: str, parsed: Parsed) -> None:
+    """Replace the refused rows of one (table, symbol, day); write nothing when there are and were none."""
+    kept_before = lake.state("raw/quarantine", symbol, day, table=table.replace("/", "."))
+    if parsed.refused.is_empty() and kept_before is None:
+        return
+    rows = parsed.refused.select(
+        pl.lit(symbol).alias("symbol"),
+        pl.lit(day).alias("day"),
+        pl.lit(table.replace("/", ".")).alias("table"),
+        pl.lit(source).alias("source"),
+        "line_n",
+        "reason",
+        "text",
+    )
+    state = "complete" if rows.height else "empty"
+    lake.publish("raw/quarantine", rows, symbol, day, state, table=table.replace("/", "."))
+
+
+_RAW = {"kinds": {"tardis"}, "tags": {"cost": "paid"}, "pool": "tardis_api", "code_version": "1"}
+
+
+@table_asset("raw/tardis_trades", **_RAW)
+def tardis_trades(context: dg.AssetExecutionContext, tardis: TardisDatasets, lake: Lake) -> Built:
+    """One row per trade of the primary venue, side = aggressor.
+
+    Reads the day's ``trades`` file. Known fault: Binance's recorder runs about a second behind the exchange.
+    """
+    return land(context, tardis, lake, "raw/tardis_trades", TRADES, trades_from)
+
+
+@table_asset("raw/tardis_book", **_RAW)
+def tardis_book(context: dg.AssetExecutionContext, tardis: TardisDatasets, lake: Lake) -> Built:
+    """One row per level update of the primary venue's order book.
+
+    Reads the day's ``incremental_book_L2`` file; deletes of unknown levels are normal and harmless.
+    """
+    return land(context, tardis, lake, "raw/tardis_book", BOOK, book_from)
+
+
+@table_asset("raw/tardis_book_snapshots", **_RAW)
+def tardis_book_snapshots(context: dg.AssetExecutionContext, tardis: TardisDatasets, lake: Lake) -> Built:
+    """One row per change of the best 25 levels of the primary venue, made by the vendor.
+
+    Reads the day's ``book_snapshot_25`` file; used to verify the replay of the updates.
+    """
+    return land(context, tardis, lake, "raw/tardis_book_snapshots", SNAPSHOTS, snapshots_from)
+
+
+ASSETS = (tardis_trades, tardis_book, tardis_book_snapshots)

@@ -1,0 +1,49 @@
+"""The only ``dg.Definitions``: the route's assets, their resources, the executor."""
+
+import dagster as dg
+
+from crpbot_dagster import settings
+from crpbot_dagster.assets import ROUTE
+from crpbot_dagster.resources.exchanges import CoinbaseCandles
+from crpbot_dagster.resources.experiments import Experiments
+from crpbot_dagster.resources.lake import Door, Lake
+from crpbot_dagster.resources.tardis import TardisDatasets, secret
+from crpbot_dagster.resources.warehouse import Warehouse
+from crpbot_dagster.settings import Settings
+
+
+def resources(config: Settings) -> dict[str, object]:
+    """Return the resources by key, from the settings."""
+    lake = Lake(url=config.lake_url, market=config.market, start_day=config.start_day.isoformat())
+    return {
+        "lake": lake,
+        "door": Door(lake=lake, base_dir=config.lake_url),
+        "warehouse": Warehouse(lake=lake),
+        "tardis": TardisDatasets(
+            endpoint=config.endpoint("tardis"),
+            api_key=secret(config.tardis_api_key),
+            timeout_s=config.fetch_timeout_s,
+        ),
+        "coinbase": CoinbaseCandles(
+            endpoint=config.endpoint("coinbase"),
+            timeout_s=config.fetch_timeout_s,
+            polite=config.market == "live",
+        ),
+        "experiments": Experiments(
+            tracking_url=secret(config.mlflow_url) or f"sqlite:///{config.home_dir}/mlflow.db",
+            artifact_root=str(config.home_dir / "mlflow"),
+        ),
+    }
+
+
+def definitions(config: Settings) -> dg.Definitions:
+    """Return the platform's definitions for one set of settings."""
+    return dg.Definitions(
+        assets=[asset for stage in ROUTE.values() for asset in stage],
+        resources=resources(config),
+        # Three trivial steps take 1.9 s in process and 6.8 s with a process each; runs are parallel instead.
+        executor=dg.in_process_executor,
+    )
+
+
+defs = definitions(settings.load())

@@ -1,0 +1,63 @@
+"""The one Dagster instance every verb uses, and the servers it stands on.
+
+Starts the embedded Postgres unless a URL is set, puts ``dagster.yaml`` where Dagster looks for it, and serves
+the local market when the data does not come from the vendors. Not here: what the verbs do (``cli.py``).
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from crpbot_dagster import settings
+from crpbot_dagster.resources import postgres
+from crpbot_dagster.sandbox.market import MarketSpec
+from crpbot_dagster.sandbox.server import create_app, serve
+from crpbot_dagster.settings import PROJECT, Settings, SettingsError
+
+
+@contextmanager
+def platform(market: bool) -> Iterator[Settings]:
+    """Have databases, DAGSTER_HOME and, if ``market``, the local market; yield the settings that name them.
+
+    Everything started here stops with the context. Child processes inherit the addresses by environment.
+
+    Raises
+    ------
+    SettingsError
+        ``dagster.yaml`` is not beside the package: the project must be installed from its checkout.
+    """
+    config = settings.load()
+    with ExitStack() as stack:
+        if config.postgres_url is None:
+            embedded = postgres.start(config.home_dir / "postgres")
+            stack.callback(embedded.server.cleanup)
+            settings.export(postgres_url=embedded.dagster_url)
+            if config.mlflow_url is None:
+                settings.export(mlflow_url=embedded.mlflow_url)
+        os.environ["DAGSTER_HOME"] = str(_dagster_home(config.home_dir))
+        # Quiet by default: each line below would be one of thousands in a backfill.
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        if market and config.market != "live" and config.sandbox_url is None:
+            settings.export(sandbox_url=stack.enter_context(serve(market_app(config))))
+        yield settings.load()
+
+
+def market_app(config: Settings, api_key: str | None = None):  # type: ignore[no-untyped-def]
+    """Return the local market's web application: simulated, or the recordings."""
+    if config.market == "recordings":
+        return create_app(None, config.recordings, api_key)
+    return create_app(MarketSpec(config.sandbox_seed, config.sandbox_density), None, api_key)
+
+
+def _dagster_home(home: Path) -> Path:
+    source = PROJECT / "dagster.yaml"
+    if not source.is_file():
+        raise SettingsError(f"{source} is missing: install the project from its checkout (pip install -e .)")
+    folder = home / "dagster"
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, folder / "dagster.yaml")
+    return folder
+
+

@@ -1,0 +1,81 @@
+"""Instruments are data: each symbol's name at each source, with validity dates, venue and quote currency.
+
+Adding a symbol changes the table below and nothing else. Not here: prices, partitions, settings.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import date
+
+SYMBOL = re.compile(r"[A-Z0-9]{2,10}-[A-Z]{3,5}")
+
+
+@dataclass(frozen=True)
+class Listing:
+    """One symbol's name at one source and venue, valid on ``[since, until)``."""
+
+    symbol: str
+    source: str  # tardis, coinbase
+    venue: str
+    name: str  # what the source calls it
+    quote: str
+    since: date
+    until: date | None = None
+
+
+# Tardis's own first days per exchange and symbol: https://docs.tardis.dev/historical-data-details
+LISTINGS = (
+    Listing("BTC-USD", "tardis", "coinbase", "BTC-USD", "USD", date(2019, 3, 30)),
+    Listing("ETH-USD", "tardis", "coinbase", "ETH-USD", "USD", date(2019, 3, 30)),
+    Listing("SOL-USD", "tardis", "coinbase", "SOL-USD", "USD", date(2021, 6, 17)),
+    Listing("BTC-USD", "tardis", "binance", "BTCUSDT", "USDT", date(2019, 3, 30)),
+    Listing("ETH-USD", "tardis", "binance", "ETHUSDT", "USDT", date(2019, 3, 30)),
+    Listing("SOL-USD", "tardis", "binance", "SOLUSDT", "USDT", date(2020, 8, 11)),
+    # Recorded by ob-analytics before Tardis existed; served from a recordings folder only.
+    Listing("BTC-USD", "tardis", "bitstamp", "BTCUSD", "USD", date(2015, 1, 1)),
+    Listing("BTC-USD", "coinbase", "coinbase", "BTC-USD", "USD", date(2015, 7, 20)),
+    Listing("ETH-USD", "coinbase", "coinbase", "ETH-USD", "USD", date(2016, 5, 18)),
+    Listing("SOL-USD", "coinbase", "coinbase", "SOL-USD", "USD", date(2021, 6, 17)),
+)
+
+PRIMARY = {"BTC-USD": "coinbase/tardis", "ETH-USD": "coinbase/tardis", "SOL-USD": "coinbase/tardis"}
+
+
+class UnknownInstrument(ValueError):
+    """The symbol, source or venue is not in the table."""
+
+
+@dataclass(frozen=True)
+class Primary:
+    """The venue whose bars a symbol's features read, and the source those bars come from."""
+
+    venue: str
+    source: str
+
+
+def symbols() -> tuple[str, ...]:
+    """Return every symbol of the table, sorted."""
+    return tuple(sorted({listing.symbol for listing in LISTINGS}))
+
+
+def primary(symbol: str, overrides: dict[str, str]) -> Primary:
+    """Return the primary venue and source of ``symbol``; ``overrides`` maps symbols to ``venue/source``."""
+    chosen = overrides.get(symbol, PRIMARY.get(symbol))
+    if chosen is None:
+        raise UnknownInstrument(f"{symbol!r} has no primary venue: known symbols are {', '.join(symbols())}")
+    venue, _, source = chosen.partition("/")
+    if not any((x.symbol, x.source, x.venue) == (symbol, source, venue) for x in LISTINGS):
+        known = sorted({f"{x.venue}/{x.source}" for x in LISTINGS if x.symbol == symbol})
+        raise UnknownInstrument(f"{symbol} is not listed as {chosen!r}; known: {', '.join(known)}")
+    return Primary(venue, source)
+
+
+def listing(symbol: str, source: str, venue: str, day: date) -> Listing | None:
+    """Return the listing in force on ``day``, None when the symbol was not listed there then."""
+    if not SYMBOL.fullmatch(symbol):
+        raise UnknownInstrument(f"{symbol!r} is not a symbol: expected for example BTC-USD")
+    for x in LISTINGS:
+        if (x.symbol, x.source, x.venue) == (symbol, source, venue) and x.since <= day:
+            if x.until is None or day < x.until:
+                return x
+    return None

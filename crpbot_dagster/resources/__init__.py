@@ -1,0 +1,1 @@
+"""Everything outside the process: the lake, the vendors, the experiment tracker."""

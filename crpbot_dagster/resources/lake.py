@@ -1,0 +1,307 @@
+"""The lake: Delta tables partitioned by symbol and UTC day, and the door every row passes.
+
+A partition is replaced whole, in one Delta commit, or not at all. The same commit carries the day's state
+(``complete``, ``empty``, ``partial``, ``missing``, ``not_licensed``) as a Delta application transaction,
+so that a day of zero rows is still known to be there, and data and state can never disagree.
+Every load is complete or refused. Not here: which rules hold (``tables/``), soft checks (``assets/checks.py``).
+
+Source: the Delta transaction protocol, "Transaction Identifiers",
+https://github.com/delta-io/delta/blob/master/PROTOCOL.md#transaction-identifiers
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import dagster as dg
+import polars as pl
+from dagster_polars import PolarsDeltaIOManager
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake.exceptions import CommitFailedError, TableNotFoundError
+from pydantic import PrivateAttr
+
+from crpbot_dagster.tables import TABLES
+from crpbot_dagster.tables.schema import Table
+
+STATES = ("complete", "empty", "partial", "missing", "not_licensed")
+STATE_CODE = {name: code for code, name in enumerate(STATES, start=1)}
+
+
+class DoorError(ValueError):
+    """A frame breaks a hard rule of its table; the partition in the lake stays as it was."""
+
+
+class IncompleteError(LookupError):
+    """Days that were asked for are not in the lake."""
+
+
+class StampError(ValueError):
+    """The lake holds data of another market."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """What an asset made: a frame, the day's state, where it came from, and facts for checks and metadata."""
+
+    frame: pl.DataFrame | pl.LazyFrame
+    state: str
+    source: str
+    facts: Mapping[str, float] = field(default_factory=dict)
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    folder: TemporaryDirectory[str] | None = None  # holds the staged file; lives until the door has read it
+
+    def __post_init__(self) -> None:
+        if self.state not in STATE_CODE:
+            raise ValueError(f"state {self.state!r} is none of {', '.join(STATES)}")
+
+
+@dataclass(frozen=True)
+class Audited:
+    """A built frame whose rules were measured and held: what the door lets through."""
+
+    built: Built
+    rows: int
+
+
+def measure(frame: pl.LazyFrame, measures: Mapping[str, pl.Expr]) -> dict[str, float | None]:
+    """Compute aggregating expressions in one streaming pass; name → number."""
+    if not measures:
+        return {}
+    row = frame.select(e.cast(pl.Float64).alias(n) for n, e in measures.items()).collect(engine="streaming")
+    return row.row(0, named=True)
+
+
+def broken_rules(table: Table, frame: pl.LazyFrame, symbol: str, day: date) -> list[str]:
+    """Return the hard rules that ``frame`` breaks, in words; empty when none."""
+    rules = table.hard_rules(symbol, day).measures
+    found = measure(frame, {m.name: m.value for m in rules if isinstance(m.value, pl.Expr)})
+    return [f"{name}: {value:.0f} rows" for name, value in found.items() if value]
+
+
+class Lake(dg.ConfigurableResource):
+    """Reads and writes the lake's tables by name.
+
+    ``url`` is a folder or an object-store URL, ``market`` the stamp (sandbox, live, recordings),
+    ``start_day`` the first day of the platform, before which nothing exists.
+    """
+
+    url: str
+    market: str
+    start_day: str
+    storage_options: dict[str, str] = {}
+    _opened: dict[str, DeltaTable] = PrivateAttr(default_factory=dict)
+    _stamped: bool = PrivateAttr(default=False)
+
+    def path(self, table: str) -> str:
+        """Return the Delta table's address; ``table`` is ``stage/name``."""
+        if table not in TABLES:
+            raise KeyError(f"no table {table!r} in the data dictionary")
+        return f"{self.url}/{table}"
+
+    def delta(self, table: str) -> DeltaTable | None:
+        """Return the Delta table as it is now, None when nothing was ever written to it.
+
+        An open table is brought up to date instead of opened again: that reads the new commits only.
+        """
+        if table in self._opened:
+            self._opened[table].update_incremental()
+            return self._opened[table]
+        try:
+            self._opened[table] = DeltaTable(self.path(table), storage_options=self.storage_options)
+        except TableNotFoundError:
+            return None
+        return self._opened[table]
+
+    # --- the stamp ---------------------------------------------------------------------------------
+
+    def stamp(self) -> str | None:
+        """Return the market this lake was made from, None when it is new."""
+        try:
+            stamped = DeltaTable(f"{self.url}/stamp", storage_options=self.storage_options)
+        except TableNotFoundError:
+            return None
+        return str(pl.read_delta(stamped)["market"][0])
+
+    def check_stamp(self) -> None:
+        """Stamp a new lake; refuse one made from another market.
+
+        Raises
+        ------
+        StampError
+            The lake was made from another market.
+        """
+        if self._stamped:
+            return
+        made = self.stamp()
+        if made is None:
+            row = pl.DataFrame({"market": [self.market], "stamped_at": [datetime.now(UTC)]})
+            # "ignore": of two processes that stamp at once, one wins and both read the same stamp below.
+            write_deltalake(f"{self.url}/stamp", row, mode="ignore", storage_options=self.storage_options)
+            made = self.stamp()
+        if made != self.market:
+            raise StampError(
+                f"the lake at {self.url} was made from {made!r} data and the market is set to {self.market!r}: "
+                "choose another CRPBOT_LAKE, or CRPBOT_MARKET as before"
+            )
+        self._stamped = True
+
+    # --- writing -----------------------------------------------------------------------------------
+
+    def create(self, table: str) -> DeltaTable:
+        """Return the Delta table, made empty if it was not there; safe against a process that does the same."""
+        found = self.delta(table)
+        if found is not None:
+            return found
+        try:
+            return DeltaTable.create(
+                self.path(table),
+                schema=TABLES[table].empty().to_arrow().schema,
+                mode="ignore",
+                partition_by=list(TABLES[table].partition),
+                storage_options=self.storage_options,
+            )
+        except CommitFailedError:
+            found = self.delta(table)
+            if found is None:
+                raise
+            return found
+
+    def publish(
+        self, table: str, frame: pl.DataFrame | pl.LazyFrame, symbol: str, day: date, state: str, /, **extra: str
+    ) -> int:
+        """Replace one partition in one commit and return the Delta version.
+
+        The caller has checked the hard rules; ``extra`` names further partition columns of the table.
+        """
+        self.check_stamp()
+        delta = self.create(table)
+        keys = {"symbol": symbol, "day": day.isoformat(), **extra}
+        where = " AND ".join(
+            f"{c} = DATE '{v}'" if c == "day" else f"{c} = '{v}'" for c, v in keys.items()
+        )
+        options: dict[str, Any] = {
+            "partition_by": list(TABLES[table].partition),
+            "predicate": where,
+            "commit_properties": CommitProperties(
+                app_transactions=[Transaction(app_id="|".join(keys.values()), version=STATE_CODE[state])]
+            ),
+        }
+        TABLES[table].conform(frame.lazy()).sink_delta(delta, mode="overwrite", delta_write_options=options)
+        return delta.version()
+
+    # --- reading -----------------------------------------------------------------------------------
+
+    def state(self, table: str, symbol: str, day: date, /, **extra: str) -> str | None:
+        """Return the state of a partition, None when it was never published."""
+        delta = self.delta(table)
+        if delta is None:
+            return None
+        code = delta.transaction_version("|".join((symbol, day.isoformat(), *extra.values())))
+        return None if code is None else STATES[code - 1]
+
+    def missing(self, table: str, symbol: str, days: Iterable[date]) -> list[date]:
+        """Return those of ``days`` whose partition was never published."""
+        delta = self.delta(table)
+        wanted = list(days)
+        if delta is None:
+            return wanted
+        filled = {(p["symbol"], p["day"]) for p in delta.partitions()}
+        return [
+            d
+            for d in wanted
+            if (symbol, d.isoformat()) not in filled
+            and delta.transaction_version(f"{symbol}|{d.isoformat()}") is None
+        ]
+
+    def days(self, table: str, symbol: str) -> list[date]:
+        """Return the days of ``symbol`` that hold rows, sorted."""
+        delta = self.delta(table)
+        if delta is None:
+            return []
+        return sorted(date.fromisoformat(p["day"]) for p in delta.partitions() if p["symbol"] == symbol)
+
+    def scan(self, table: str, symbol: str, first: date, last: date) -> pl.LazyFrame:
+        """Return the rows of ``symbol`` on ``first`` … ``last`` that are there, unsorted."""
+        delta = self.delta(table)
+        if delta is None:
+            return TABLES[table].empty().lazy()
+        found = pl.scan_delta(delta)
+        here = (pl.col("symbol") == symbol) & pl.col("day").is_between(first, last)
+        return found.filter(here).select(list(TABLES[table].schema))
+
+    def window(self, table: str, symbol: str, first: date, last: date) -> pl.LazyFrame:
+        """Return the rows of ``symbol`` on ``first`` … ``last``: all of those days, or an error.
+
+        Days before the platform's start day do not exist and are not asked for.
+
+        Raises
+        ------
+        IncompleteError
+            A day of the window was never published; the message names each.
+        """
+        first = max(first, date.fromisoformat(self.start_day))
+        days = [first + timedelta(days=i) for i in range((last - first).days + 1)]
+        absent = self.missing(table, symbol, days)
+        if absent:
+            shown = ", ".join(d.isoformat() for d in absent[:10]) + (" …" if len(absent) > 10 else "")
+            raise IncompleteError(
+                f"{table} of {symbol} lacks {len(absent)} of the {len(days)} days asked for: {shown}. "
+                f"Materialise them first: crpbot run --symbols {symbol} --from {absent[0]} --to {absent[-1]}"
+            )
+        return self.scan(table, symbol, first, last)
+
+    def version(self, table: str) -> int | None:
+        """Return the Delta version of a table, None when it does not exist."""
+        delta = self.delta(table)
+        return None if delta is None else delta.version()
+
+
+class Door(PolarsDeltaIOManager):
+    """The IO manager of every table: casts, enforces the hard rules, replaces the partition whole."""
+
+    lake: dg.ResourceDependency[Lake]
+
+    def handle_output(self, context: dg.OutputContext, obj: Audited | Built) -> None:  # type: ignore[override]
+        """Write one partition.
+
+        Raises
+        ------
+        DoorError
+            The frame breaks a hard rule; nothing is written.
+        """
+        name = "/".join(context.asset_key.path)
+        symbol, day = _partition(context)
+        built = obj.built if isinstance(obj, Audited) else obj
+        if not isinstance(obj, Audited):
+            broken = broken_rules(TABLES[name], TABLES[name].conform(built.frame.lazy()), symbol, day)
+            if broken:
+                raise DoorError(f"{name} {symbol} {day}: " + "; ".join(broken))
+        version = self.lake.publish(name, built.frame, symbol, day, built.state)
+        context.add_output_metadata({"delta_version": version, "path": self.lake.path(name)})
+
+    def load_input(self, context: dg.InputContext) -> pl.LazyFrame:  # type: ignore[override]
+        """Return the mapped partitions of one symbol as one lazy frame, complete or refused.
+
+        Raises
+        ------
+        IncompleteError
+            A mapped partition is not in the lake.
+        """
+        name = "/".join(context.asset_key.path)
+        keys = [k.split("|") for k in context.asset_partition_keys]
+        days = sorted(date.fromisoformat(day) for day, _ in keys)
+        symbols = {symbol for _, symbol in keys}
+        if len(symbols) != 1:
+            raise IncompleteError(f"{name}: one symbol at a time, asked for {sorted(symbols)}")
+        return self.lake.window(name, symbols.pop(), days[0], days[-1])
+
+
+def _partition(context: dg.OutputContext) -> tuple[str, date]:
+    if len(context.asset_partition_keys) != 1:
+        raise DoorError("the lake takes one partition a run: backfill with one run per partition")
+    day, _, symbol = context.asset_partition_keys[0].partition("|")
+    return symbol, date.fromisoformat(day)
+
+

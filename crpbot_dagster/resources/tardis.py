@@ -1,0 +1,100 @@
+"""Tardis.dev dataset files through the vendor's client, one symbol-day per call.
+
+Not here: what the columns mean (``assets/raw/``). Vendor's page: https://docs.tardis.dev/downloadable-csv-files
+"""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from urllib.error import HTTPError
+
+import dagster as dg
+from pydantic import SecretStr
+
+FINAL_STATES = {401: "not_licensed", 403: "not_licensed", 404: "missing"}
+
+
+class SourceError(RuntimeError):
+    """A source cannot be asked, or did not answer in time; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A downloaded file, or the state that explains why there is none."""
+
+    path: Path | None
+    state: str
+    url: str
+    seconds: float
+
+
+class TardisDatasets(dg.ConfigurableResource):
+    """Tardis dataset files at ``endpoint`` (``None``: the local market is not served)."""
+
+    endpoint: str | None
+    api_key: str = ""
+    timeout_s: float
+
+    @contextmanager
+    def fetch(self, exchange: str, data_type: str, name: str, day: date) -> Iterator[Fetched]:
+        """Download one symbol-day to a temporary folder that lives as long as the context.
+
+        Raises
+        ------
+        SourceError
+            No endpoint is set, the vendor refuses for another reason than licence or absence, or the
+            total timeout passes.
+        """
+        if self.endpoint is None:
+            raise SourceError(
+                "the sandbox market is not being served: start Dagster with `crpbot dev`, or run "
+                "`crpbot sandbox serve` and set CRPBOT_SANDBOX_URL to the address it prints"
+            )
+        url = f"{self.endpoint}/{exchange}/{data_type}/{day:%Y/%m/%d}/{name}.csv.gz"
+        started = time.perf_counter()
+        with TemporaryDirectory(prefix="tardis-") as folder:
+            state = self._download(exchange, data_type, name, day, folder, url)
+            files = list(Path(folder).glob("*.csv.gz")) if state == "complete" else []
+            yield Fetched(files[0] if files else None, state, url, time.perf_counter() - started)
+
+    def _download(self, exchange: str, data_type: str, name: str, day: date, folder: str, url: str) -> str:
+        import tardis_dev
+
+        def download() -> None:
+            # The client's own retries can add up to 48 minutes, hence the total timeout around them.
+            tardis_dev.download_datasets(
+                exchange=exchange,
+                data_types=[data_type],
+                symbols=[name],
+                from_date=day.isoformat(),
+                to_date=(day + timedelta(days=1)).isoformat(),
+                api_key=self.api_key,
+                download_dir=folder,
+                endpoint=str(self.endpoint),
+                concurrency=1,
+            )
+
+        # A thread of its own: the client runs an event loop and refuses to do so inside another.
+        pool = ThreadPoolExecutor(1)
+        try:
+            pool.submit(download).result(timeout=self.timeout_s)
+        except HTTPError as error:
+            if error.code in FINAL_STATES:
+                return FINAL_STATES[error.code]
+            raise SourceError(f"Tardis answered {error.code} to {url}: {error.reason}") from error
+        except FutureTimeout as error:
+            raise SourceError(f"no complete answer from {url} within {self.timeout_s:.0f} s") from error
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+        return "complete"
+
+
+def secret(value: SecretStr | None) -> str:
+    """Return a secret's text, empty when it is not set."""
+    return value.get_secret_value() if value is not None else ""

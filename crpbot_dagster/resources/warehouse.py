@@ -1,0 +1,164 @@
+"""DuckDB over the lake, and the SQL models read by sqlglot: inputs, columns and lineage.
+
+Not here: the models themselves (``dbt_like_sql/``), wiring (``assets/``).
+"""
+
+import functools
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import duckdb
+import polars as pl
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+from sqlglot.lineage import lineage
+from sqlglot.optimizer.qualify import qualify
+
+from crpbot_dagster.resources.lake import Lake
+from crpbot_dagster.tables import TABLES
+
+MODELS = Path(__file__).resolve().parents[1] / "dbt_like_sql"
+
+
+class ModelError(ValueError):
+    """A SQL model does not parse, or names a table or column that the data dictionary does not know."""
+
+
+@dataclass(frozen=True)
+class SqlModel:
+    """One file of ``dbt_like_sql``: its table, text, the tables it reads, and where each column comes from."""
+
+    table: str
+    sql: str
+    inputs: tuple[str, ...]
+    lineage: dict[str, tuple[tuple[str, str], ...]]  # column → (table, column) it is made from
+
+
+def extension(name: str) -> str:
+    """Return the path of a DuckDB extension that comes as a Python package, so that nothing is downloaded."""
+    spec = importlib.util.find_spec(f"duckdb_extension_{name}")
+    if spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError(f"the package duckdb-extension-{name} is not installed")
+    return str(next(Path(spec.submodule_search_locations[0]).rglob(f"{name}.duckdb_extension")))
+
+
+@functools.lru_cache(maxsize=64)
+def read_model(path: Path) -> SqlModel:
+    """Parse one model and hold its tables and columns against the data dictionary.
+
+    Raises
+    ------
+    ModelError
+        With file and line, when the text or a name in it is wrong.
+    """
+    sql = path.read_text()
+    table = path.relative_to(MODELS).with_suffix("").as_posix()
+    try:
+        tree = sqlglot.parse_one(sql, dialect="duckdb")
+    except SqlglotError as error:
+        raise ModelError(f"{path.name}: {error}") from error
+    ctes = {c.alias for c in tree.find_all(exp.CTE)}
+    names = sorted({f"{t.db}/{t.name}" for t in tree.find_all(exp.Table) if t.name not in ctes})
+    for name in names:
+        if name not in TABLES:
+            raise ModelError(f"{path.name}: line {_line(sql, name.split('/')[1])}: no table {name}")
+    schema: dict[str, Any] = {}
+    for name in names:
+        stage, short = name.split("/")
+        schema.setdefault(stage, {})[short] = {c: "text" for c in TABLES[name].schema}
+    try:
+        qualified = qualify(tree.copy(), schema=schema, dialect="duckdb", validate_qualify_columns=True)
+    except SqlglotError as error:
+        raise ModelError(f"{path.name}: {_located(sql, str(error))}") from error
+    made = [e.alias_or_name for e in qualified.selects]  # type: ignore[attr-defined]
+    absent = [c for c in TABLES[table].schema if c not in made]
+    if absent:
+        raise ModelError(f"{path.name}: {table} needs the columns {', '.join(absent)}")
+    return SqlModel(table, sql, tuple(names), {c: _origins(c, sql, schema) for c in made})
+
+
+def _origins(column: str, sql: str, schema: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    leaves = set()
+    for node in lineage(column, sql, schema=schema, dialect="duckdb").walk():
+        if isinstance(node.expression, exp.Table) and not node.downstream and node.expression.db:
+            leaves.add((f"{node.expression.db}/{node.expression.name}", node.name.rpartition(".")[2]))
+    return tuple(sorted(leaves))
+
+
+def _line(sql: str, word: str) -> int:
+    return next((i for i, text in enumerate(sql.splitlines(), 1) if word.lower() in text.lower()), 1)
+
+
+def _located(sql: str, message: str) -> str:
+    quoted = message.replace("'", '"').split('"')
+    word = quoted[1].rpartition(".")[2] if len(quoted) > 1 else ""
+    return f"line {_line(sql, word)}: {message}" if word else message
+
+
+@functools.lru_cache(maxsize=1)
+def _connection() -> duckdb.DuckDBPyConnection:
+    """Return this process's DuckDB database, in memory, with the delta extension and UTC set."""
+    opened = duckdb.connect()
+    opened.load_extension(extension("delta"))
+    opened.execute("load icu; set TimeZone = 'UTC'")
+    return opened
+
+
+class Warehouse(dg.ConfigurableResource):
+    """Runs SQL over the lake's tables, named ``stage.table``, read only."""
+
+    lake: dg.ResourceDependency[Lake]
+
+    def query(self, sql: str, **parameters: Any) -> pl.DataFrame:
+        """Run one ``select`` over the lake; ``$name`` in the text is bound to the parameter of that name.
+
+        Raises
+        ------
+        LookupError
+            A table of the query was never written.
+        """
+        connection = _connection().cursor()
+        for table in _tables_of(sql):
+            stage, _, short = table.partition("/")
+            if self.lake.delta(table) is None:
+                raise LookupError(f"{table} has never been materialised")
+            connection.execute(f"create schema if not exists {stage}")
+            connection.execute(
+                f"create or replace view {stage}.{short} as from delta_scan('{self.lake.path(table)}')"
+            )
+        return connection.execute(sql, parameters or None).pl()
+
+    def build(self, model: SqlModel, **parameters: Any) -> pl.DataFrame:
+        """Run a SQL model for one partition."""
+        return self.query(model.sql, **parameters)
+
+    def offending(self, frame: pl.DataFrame, table: str) -> dict[str, float]:
+        """Run the table's assertions over the unpublished ``frame``; assertion name → offending rows."""
+        connection = _connection().cursor()
+        connection.register("this", frame.to_arrow())
+        try:
+            return {
+                path.stem: float(connection.execute(f"select count(*) from ({_bare(path)})").fetchall()[0][0])
+                for path in assertions(table)
+            }
+        finally:
+            connection.unregister("this")
+
+
+def assertions(table: str) -> list[Path]:
+    """Return the assertion files of a table, sorted."""
+    return sorted((MODELS / "assert").glob(f"{table.partition('/')[2]}_*.sql"))
+
+
+def _bare(path: Path) -> str:
+    return path.read_text().strip().rstrip(";")
+
+
+@functools.lru_cache(maxsize=256)
+def _tables_of(sql: str) -> tuple[str, ...]:
+    tree = sqlglot.parse_one(sql, dialect="duckdb")
+    return tuple(sorted({f"{t.db}/{t.name}" for t in tree.find_all(exp.Table) if t.db}))

@@ -1,0 +1,152 @@
+"""Running the route: which partitions a verdict needs, and materialising them day by day in one process.
+
+The plan is data, so that ``--dry-run`` prints what ``run`` would do. Every materialisation goes through
+Dagster on the shared instance, so the UI shows what the command line did. Not here: the commands (``cli.py``).
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import dagster as dg
+
+from crpbot_dagster import definitions, partitions
+from crpbot_dagster.assets import ROUTE
+from crpbot_dagster.assets.evaluations.assets import model_day
+from crpbot_dagster.settings import Settings
+
+STAGES = tuple(ROUTE)
+VOLUME_DAYS = 7  # bars/trades_1m asks for the volumes of the seven days before
+LOOK_BACK_DAYS = 1  # features read the minutes of the day before
+
+WARM_VOLUMES = ("raw/tardis_trades", "raw/coinbase_candles", "bars/volume_1d")
+WARM_BARS = (
+    "raw/tardis_trades",
+    "raw/tardis_book",
+    "raw/tardis_book_snapshots",
+    "raw/coinbase_candles",
+    "bars/volume_1d",
+    "bars/trades_1m",
+    "bars/book_1m",
+)
+
+
+class PlanError(ValueError):
+    """What was asked for cannot be planned; the message says what would fit."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One Dagster run: these tables of one symbol's day."""
+
+    symbol: str
+    day: date
+    tables: tuple[str, ...]
+
+
+def tables_of(stage: str) -> tuple[str, ...]:
+    """Return the tables of a stage, in the order of the route."""
+    return tuple("/".join(a.key.path) for a in ROUTE[stage])
+
+
+def verdict_window(verdict_day: date, config: Settings) -> date:
+    """Return the first day whose features a verdict needs: the model's first fit day."""
+    return model_day(verdict_day, config.test_days) - timedelta(days=config.window_days)
+
+
+def first_verdict(config: Settings) -> date:
+    """Return the earliest verdict day of the platform: look-back and volumes lie after the start day."""
+    days = VOLUME_DAYS + LOOK_BACK_DAYS + config.window_days + 1 + config.test_days
+    return config.start_day + timedelta(days=days)
+
+
+def plan(symbol: str, first: date, last: date, until: str, config: Settings) -> list[Step]:
+    """Return the runs that bring ``symbol`` from raw to stage ``until`` over ``first`` … ``last``, in order.
+
+    Days before ``first`` are added where ``first`` needs them: one of bars, seven of volumes. Labels end the
+    day before ``last``; models, evaluations and promotion are those of a verdict on ``last``.
+
+    Raises
+    ------
+    PlanError
+        The range is empty, starts before the platform does, or is too short for a verdict.
+    """
+    if last < first:
+        raise PlanError(f"--to {last} lies before --from {first}")
+    if first < config.start_day:
+        raise PlanError(f"--from {first} lies before the start day {config.start_day}: set CRPBOT_START_DAY")
+    reached = STAGES[: STAGES.index(until) + 1]
+    steps = [Step(symbol, d, WARM_VOLUMES) for d in _days_before(first, VOLUME_DAYS, LOOK_BACK_DAYS, config)]
+    if "features" in reached:
+        steps += [Step(symbol, d, WARM_BARS) for d in _days_before(first, LOOK_BACK_DAYS, 0, config)]
+    daily = [t for s in reached if s in ("raw", "bars", "features") for t in tables_of(s)]
+    daily = [t for t in daily if t != "features/labels"]
+    day = first
+    while day <= last:
+        steps.append(Step(symbol, day, tuple(daily)))
+        if "features" in reached and day > first:
+            steps.append(Step(symbol, day - timedelta(days=1), ("features/labels",)))
+        day += timedelta(days=1)
+    if "models" in reached:
+        needed = verdict_window(last, config)
+        if first > needed:
+            raise PlanError(
+                f"a verdict on {last} needs features from {needed} on ({config.window_days} days to train, "
+                f"{config.test_days} to test): choose --from {needed}, a later --to, or --until features"
+            )
+        trained = model_day(last, config.test_days)
+        steps.append(Step(symbol, trained, tables_of("models")))
+    for stage in ("evaluations", "promotion"):
+        if stage in reached:
+            steps.append(Step(symbol, last, tables_of(stage)))
+    return steps
+
+
+def _days_before(first: date, days: int, but_last: int, config: Settings) -> list[date]:
+    wanted = [first - timedelta(days=i) for i in range(days + but_last, but_last, -1)]
+    return [d for d in wanted if d >= config.start_day]
+
+
+def materialise(step: Step, instance: dg.DagsterInstance, defs: dg.Definitions) -> dg.ExecuteInProcessResult:
+    """Run one step on the instance; a failed run is returned, not raised."""
+    job = defs.resolve_implicit_global_asset_job_def()
+    keys = [dg.AssetKey(t.split("/")) for t in step.tables]
+    return job.execute_in_process(
+        instance=instance,
+        partition_key=partitions.key(step.symbol, step.day),
+        asset_selection=keys,
+        raise_on_error=False,
+        # The event log keeps everything; the terminal shows progress and failures only.
+        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        tags={"crpbot/verb": "run", "crpbot/until": step.tables[-1]},
+    )
+
+
+def run_steps(
+    steps: list[Step], done: Callable[[Step, str | None], None], instance: dg.DagsterInstance
+) -> Iterator[tuple[Step, str]]:
+    """Materialise the steps in order; call ``done`` after each and yield those that failed, with the reason.
+
+    A symbol stops at its first failure: what follows would read what is not there.
+    """
+    defs = definitions.definitions(definitions.settings.load())
+    for step in steps:
+        result = materialise(step, instance, defs)
+        reason = None if result.success else failure_of(result)
+        done(step, reason)
+        if reason is not None:
+            yield step, reason
+            return
+
+
+def failure_of(result: dg.ExecuteInProcessResult) -> str:
+    """Return the innermost error message of a failed run, in one line."""
+    for event in result.all_events:
+        if event.is_step_failure:
+            error = event.step_failure_data.error
+            while error is not None and error.cause is not None:
+                error = error.cause
+            said = event.step_failure_data.user_failure_data
+            text = said.description if said is not None else error.message if error is not None else None
+            return f"{event.step_key}: {(text or 'failed').strip()}"
+    return "the run failed before its first step"

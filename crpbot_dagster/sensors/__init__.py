@@ -1,0 +1,1 @@
+"""Schedules and sensors: they ask pure deciders and request runs."""

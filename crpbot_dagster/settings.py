@@ -1,0 +1,141 @@
+"""Every setting of the platform: the only module that reads the environment.
+
+Not here: the names of symbols at their sources (``instruments.py``) and the layout of the tables
+(``tables/``). Each field is ``CRPBOT_<NAME>`` in the environment; a ``CRPBOT_*`` variable that is no
+field is an error, because a misspelt threshold that is silently ignored costs money.
+"""
+
+import os
+from datetime import date
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "CRPBOT_"
+PROJECT = Path(__file__).resolve().parents[1]
+
+Market = Literal["sandbox", "live", "recordings"]
+
+
+class SettingsError(ValueError):
+    """A setting is unknown, missing or contradicts another."""
+
+
+class Settings(BaseSettings):
+    """The platform's settings; ``.env.example`` lists each with a comment."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+
+    # Where things are
+    home: Path = Path(".crpbot")
+    lake: str | None = None
+    postgres_url: SecretStr | None = None
+    mlflow_url: SecretStr | None = None
+
+    # Where the data comes from
+    market: Market = "sandbox"
+    recordings: Path | None = None
+    sandbox_url: str | None = None
+    sandbox_seed: int = 7
+    sandbox_density: float = Field(1.0, gt=0, le=10)
+    tardis_url: str = "https://datasets.tardis.dev/v1"
+    coinbase_url: str = "https://api.coinbase.com"
+    tardis_api_key: SecretStr | None = None
+    fetch_timeout_s: float = Field(600.0, gt=0)
+
+    # What is built
+    symbols: tuple[str, ...] = ("BTC-USD", "ETH-USD", "SOL-USD")
+    start_day: date = date(2023, 11, 10)
+    primary: dict[str, str] = Field(default_factory=dict)
+
+    # Windows, in UTC days
+    fit_days: int = Field(14, ge=1)
+    stop_days: int = Field(3, ge=1)
+    calibrate_days: int = Field(4, ge=1)
+    test_days: int = Field(28, ge=1)
+
+    # Training and scoring
+    logistic_c: float = Field(1.0, gt=0)
+    bootstrap_draws: int = Field(1000, ge=1000)
+    seed: int = 7
+
+    # Gates: the plan's thresholds; a tighter value is always safe
+    gate_accuracy: float = Field(0.68, gt=0.5, lt=1)
+    gate_tune_accuracy: float = Field(0.60, gt=0.5, lt=1)
+    gate_ece: float = Field(0.05, gt=0, lt=1)
+    gate_min_n_eff: float = Field(2000, gt=0)
+    gate_p_value: float = Field(0.05, gt=0, lt=1)
+    gate_strict: bool = False
+
+    # How much at once
+    parallel_symbols: int = Field(3, ge=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.market == "recordings" and self.recordings is None:
+            raise SettingsError(
+                f"{PREFIX}MARKET=recordings needs {PREFIX}RECORDINGS, the folder that holds the recorded files"
+            )
+        if self.gate_tune_accuracy > self.gate_accuracy:
+            raise SettingsError(f"{PREFIX}GATE_TUNE_ACCURACY must not exceed {PREFIX}GATE_ACCURACY")
+        return self
+
+    @property
+    def home_dir(self) -> Path:
+        """The state folder, absolute: lake, Postgres, Dagster's own files."""
+        return self.home.expanduser().resolve()
+
+    @property
+    def lake_url(self) -> str:
+        """Address of the lake: a folder or an object-store URL."""
+        return self.lake or str(self.home_dir / "lake")
+
+    @property
+    def window_days(self) -> int:
+        """Label days a model reads: fit + stop + calibrate."""
+        return self.fit_days + self.stop_days + self.calibrate_days
+
+    def endpoint(self, source: Literal["tardis", "coinbase"]) -> str | None:
+        """Return the base URL of a source; None when the local market is not being served.
+
+        Live data comes from the vendor; the sandbox and the recordings are served on localhost by
+        ``crpbot sandbox serve`` (every ``crpbot`` verb that needs it starts it by itself).
+        """
+        if self.market == "live":
+            return self.tardis_url if source == "tardis" else self.coinbase_url
+        if self.sandbox_url is None:
+            return None
+        return f"{self.sandbox_url}/v1" if source == "tardis" else self.sandbox_url
+
+
+def unknown_variables(environment: dict[str, str]) -> list[str]:
+    """Return the ``CRPBOT_*`` names in ``environment`` that no setting reads, sorted."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    return sorted(name for name in environment if name.upper().startswith(PREFIX) and name.upper() not in known)
+
+
+@lru_cache(maxsize=1)
+def load() -> Settings:
+    """Read the environment once.
+
+    Raises
+    ------
+    SettingsError
+        A ``CRPBOT_*`` variable is unknown.
+    pydantic.ValidationError
+        A value has the wrong type or range.
+    """
+    unknown = unknown_variables(dict(os.environ))
+    if unknown:
+        raise SettingsError(f"unknown settings {', '.join(unknown)}: .env.example lists the known ones")
+    return Settings()
+
+
+def export(**values: str) -> None:
+    """Set settings for this process and its children (the embedded servers' addresses), and re-read."""
+    for name, value in values.items():
+        os.environ[PREFIX + name.upper()] = value
+    load.cache_clear()

@@ -1,0 +1,294 @@
+"""Bars: one row per minute (features.md 2.1, 2.2) and the daily tables made from them."""
+
+import polars as pl
+
+from crpbot_dagster.tables.raw import OHLC_CONSISTENT
+from crpbot_dagster.tables.schema import (
+    DAY,
+    SOURCE,
+    SYMBOL,
+    TS,
+    UTC_US,
+    VENUE,
+    Check,
+    Column,
+    Measure,
+    Table,
+    columns,
+)
+
+F64, I64, I8 = pl.Float64(), pl.Int64(), pl.Int8()
+IS_GAP = Column("is_gap", I8, "flag", "1 when the feed was down, or from the tenth minute of an empty run", "{0,1}")
+SOURCE_KIND = Column("source_kind", pl.String(), "", "ticks or ohlcv", required=True)
+CLOCK = Column("clock", pl.String(), "", "clock the minutes were cut on: received or exchange", required=True)
+
+
+def _usd(name: str, text: str, range_: str = "> 0") -> Column:
+    return Column(name, F64, "USD", text, range_)
+
+
+def _coin(name: str, text: str) -> Column:
+    return Column(name, F64, "coin", text, "≥ 0")
+
+
+def _value(name: str, text: str) -> Column:
+    return Column(name, F64, "USDv", text, "≥ 0")
+
+
+def _count(name: str, text: str) -> Column:
+    return Column(name, I64, "n", text, "≥ 0")
+
+
+ROWS_1440 = Check(
+    "dense_minutes",
+    True,
+    "1,440 rows a day for every source: a missing minute is a row of nulls, never an absent row",
+    (
+        Measure("rows per source, least", pl.len() / pl.col("source").n_unique(), 1440, 1440),
+        Measure("distinct minutes", pl.col("ts").n_unique().cast(pl.Float64), 1440, 1440),
+    ),
+)
+
+TRADES_1M = Table(
+    "bars/trades_1m",
+    "one minute of a symbol at a venue, by source (features.md 2.1)",
+    ("symbol", "venue", "source", "ts"),
+    columns(
+        SYMBOL,
+        DAY,
+        VENUE,
+        SOURCE,
+        TS,
+        _usd("open", "first trade price in the minute, by (ts_received, seq)"),
+        _usd("high", "largest trade price"),
+        _usd("low", "smallest trade price"),
+        _usd("close", "last trade price"),
+        _usd("open_1s", "first trade price at or after ts + 1 s; labels only"),
+        _coin("volume", "Σ size"),
+        _value("volume_usd", "Σ price·size"),
+        _usd("vwap", "volume_usd / volume"),
+        _count("trade_count_n", "number of trades"),
+        _coin("buy_volume", "Σ size of aggressive buys"),
+        _coin("sell_volume", "Σ size of aggressive sells"),
+        _value("buy_volume_usd", "Σ price·size of aggressive buys"),
+        _value("sell_volume_usd", "Σ price·size of aggressive sells"),
+        _count("buy_count_n", "aggressive buys"),
+        _count("sell_count_n", "aggressive sells"),
+        _coin("unknown_volume", "Σ size of trades without a side; in volume, in neither side"),
+        _coin("large_threshold", "mean daily volume of the last 7 known days / 10,000; null below 6 of 7"),
+        _value("large_buy_volume_usd", "Σ price·size of aggressive buys of at least large_threshold"),
+        _value("large_sell_volume_usd", "Σ price·size of aggressive sells of at least large_threshold"),
+        IS_GAP,
+        SOURCE_KIND,
+        CLOCK,
+    ),
+    (
+        ROWS_1440,
+        OHLC_CONSISTENT,
+        Check(
+            "sides_add_up",
+            True,
+            "buy + sell + unknown volume = volume, to 1e-9",
+            (
+                Measure(
+                    "largest relative difference",
+                    (
+                        (pl.col("buy_volume") + pl.col("sell_volume") + pl.col("unknown_volume") - pl.col("volume"))
+                        / pl.col("volume")
+                    )
+                    .filter(pl.col("volume") > 0)
+                    .abs()
+                    .max()
+                    .fill_null(0.0),
+                    0,
+                    1e-9,
+                ),
+            ),
+        ),
+        Check(
+            "gaps",
+            False,
+            "no minute of the day is a gap: feed down, or from the tenth minute of an empty run",
+            (Measure("minutes in gaps, worst source", pl.col("is_gap").cast(pl.Int64).sum(), 0, 0),),
+        ),
+        Check(
+            "coverage",
+            False,
+            "at least 90 % of the minutes have a trade",
+            (Measure("share of minutes with a close", pl.col("close").is_not_null().mean(), 0.9, 1),),
+        ),
+    ),
+)
+
+_DEPTHS = [
+    _coin(f"{side}_depth_{k}", f"Σ size of the best {k} {side} levels at minute end; null below {k} levels")
+    for k in (1, 5, 10, 25)
+    for side in ("bid", "ask")
+]
+
+BOOK_1M = Table(
+    "bars/book_1m",
+    "one minute of a symbol's order book at a venue, by source (features.md 2.2)",
+    ("symbol", "venue", "source", "ts"),
+    columns(
+        SYMBOL,
+        DAY,
+        VENUE,
+        SOURCE,
+        TS,
+        _usd("best_bid", "best bid in force at the end of the minute"),
+        _usd("best_ask", "best ask in force at the end of the minute"),
+        _usd("mid", "(best_bid + best_ask) / 2"),
+        _usd("microprice", "weighted mid: leans to the ask when the bid queue is longer"),
+        _usd("mid_1s", "mid in force at ts + 1 s"),
+        _usd("mid_high", "largest mid in force during the minute"),
+        _usd("mid_low", "smallest mid in force during the minute"),
+        _DEPTHS,
+        Column("spread_bps_tw", F64, "bps", "time-weighted quoted spread over mid", "> 0"),
+        Column("imbalance_1_tw", F64, "1", "time-weighted share(bid, ask) of the best level", "[-1, 1]"),
+        Column("imbalance_5_tw", F64, "1", "time-weighted share(bid, ask) of the best 5 levels", "[-1, 1]"),
+        _coin("depth_1_tw", "time-weighted mean of the best bid and ask size"),
+        Column("ofi_coin", F64, "coin", "order-flow imbalance: Σ e_n over the minute's updates"),
+        _count("add_n", "levels that appeared"),
+        _count("modify_n", "levels that changed size"),
+        _count("delete_n", "levels that went to 0"),
+        _coin("remove_coin", "Σ of size decreases at prices among the best 10 of their side"),
+        _count("best_ask_up_n", "updates after which the best ask is higher"),
+        _count("best_bid_down_n", "updates after which the best bid is lower"),
+        Column("eff_spread_bps", F64, "bps", "size-weighted effective spread against the mid before the trade"),
+        Column("impact_5s_bps", F64, "bps", "size-weighted move of the mid 5 s after the trade, signed"),
+        Column("valid_frac", F64, "frac", "share of the minute with a valid state", "[0, 1]", required=True),
+        _count("crossed_n", "updates that leave bid ≥ ask"),
+        _count("reset_n", "snapshots applied"),
+        Column("book_kind", pl.String(), "", "delta or snapshot", required=True),
+        CLOCK,
+    ),
+    (
+        ROWS_1440,
+        Check(
+            "crossed_book",
+            True,
+            "at most 1 % of the level updates leave bid ≥ ask",
+            (
+                Measure(
+                    "crossed updates per level update",
+                    (
+                        pl.col("crossed_n").sum()
+                        / (pl.col("add_n") + pl.col("modify_n") + pl.col("delete_n")).sum().clip(1)
+                    ),
+                    0,
+                    0.01,
+                ),
+            ),
+        ),
+        Check(
+            "replay_equals_snapshots",
+            False,
+            "the replayed book equals at least 99.9 % of the vendor's snapshots, level by level (methods.md B8)",
+            (Measure("share of equal snapshots", "snapshot_agreement", 0.999, 1),),
+        ),
+        Check(
+            "coverage",
+            False,
+            "the book is valid for at least 95 % of the day",
+            (Measure("mean valid_frac", pl.col("valid_frac").mean(), 0.95, 1),),
+        ),
+    ),
+)
+
+VOLUME_1D = Table(
+    "bars/volume_1d",
+    "one day's traded size of a symbol at a venue",
+    ("symbol", "venue", "obs_day"),
+    columns(
+        SYMBOL,
+        DAY,
+        VENUE,
+        Column("obs_day", pl.Date(), "", "day described", required=True),
+        Column("available_ts", UTC_US, "UTC", "when it is known: obs_day + 1, 00:00", required=True),
+        _coin("volume", "from the day's ticks, else from the venue's daily candle; null when neither is there"),
+        Column("volume_from", pl.String(), "", "ticks, candle, or none"),
+    ),
+    (
+        Check(
+            "known",
+            False,
+            "the day's volume is known",
+            (Measure("days without a volume", pl.col("volume").null_count(), 0, 0),),
+        ),
+    ),
+)
+
+DAILY = Table(
+    "bars/daily",
+    "one day of a symbol at its primary venue",
+    ("symbol", "obs_day"),
+    columns(
+        SYMBOL,
+        DAY,
+        VENUE,
+        SOURCE,
+        Column("obs_day", pl.Date(), "", "day described", required=True),
+        Column("available_ts", UTC_US, "UTC", "when it is known: obs_day + 1, 00:00", required=True),
+        _usd("open", "first price of the day"),
+        _usd("high", "highest price"),
+        _usd("low", "lowest price"),
+        _usd("close", "last price"),
+        _coin("volume", "Σ size"),
+        _value("volume_usd", "Σ price·size"),
+        Column("rv_1d", F64, "1", "realised variance: Σ of squared one-minute log returns inside the day", "≥ 0"),
+        Column(
+            "funding_bps_8h_mean",
+            F64,
+            "bps",
+            "mean of the day's funding per 8 h; null until funding is ingested",
+        ),
+        Column("valid_n", F64, "n", "minutes with a close", "[0, 1440]", required=True),
+    ),
+    (
+        OHLC_CONSISTENT,
+        Check(
+            "coverage",
+            False,
+            "at least 90 % of the minutes have a close",
+            (Measure("share of minutes with a close", pl.col("valid_n").mean() / 1440, 0.9, 1),),
+        ),
+    ),
+)
+
+MARKET_1M = Table(
+    "bars/market_1m",
+    "one minute of a symbol, its sources side by side (SQL: dbt_like_sql/bars/market_1m.sql)",
+    ("symbol", "venue", "ts"),
+    columns(
+        SYMBOL,
+        DAY,
+        VENUE,
+        TS,
+        _usd("tick_close", "last trade price from Tardis ticks"),
+        _usd("candle_close", "close of Coinbase's own candle"),
+        Column("close_diff_bps", F64, "bps", "10⁴·ln(tick_close / candle_close)"),
+        _coin("tick_volume", "traded size from ticks"),
+        _coin("candle_volume", "traded size of the candle"),
+        Column("volume_ratio", F64, "1", "tick_volume / candle_volume", "≥ 0"),
+        _usd("mid", "book mid at minute end"),
+        Column("is_tick_gap", I8, "flag", "1 when the tick feed has a gap", "{0,1}"),
+        Column("is_candle_gap", I8, "flag", "1 when the candles have a gap", "{0,1}"),
+    ),
+    (
+        Check(
+            "sources_agree",
+            False,
+            "the median close difference between ticks and candles stays within 25 bps",
+            (Measure("median |difference|, bps", pl.col("close_diff_bps").abs().median(), 0, 25),),
+        ),
+        Check(
+            "market_1m_mid_near_trades",
+            True,
+            "the book's mid lies within 5 % of the last trade (dbt_like_sql/assert)",
+            (Measure("offending rows", "market_1m_mid_near_trades", 0, 0),),
+        ),
+    ),
+)
+
+TABLES = (TRADES_1M, BOOK_1M, VOLUME_1D, DAILY, MARKET_1M)

@@ -1,0 +1,201 @@
+"""Raw tables: what the sources sent, typed, with both clocks; and the quarantine of refused rows."""
+
+import polars as pl
+
+from crpbot_dagster.tables.schema import DAY, SYMBOL, UTC_US, VENUE, Check, Column, Measure, Table, columns
+
+MAX_QUARANTINE_SHARE = 0.001  # design.md decision 2: above 0.1 % of a partition the partition fails
+CLOCK_SKEW_WARN_S = 5.0  # faults.md 34
+CLOCK_SKEW_REFUSE_S = 60.0  # faults.md 34
+
+TS_EXCHANGE = Column("ts_exchange", UTC_US, "UTC", "exchange's clock", required=True)
+TS_RECEIVED = Column("ts_received", UTC_US, "UTC", "recorder's clock; minutes are cut on it", required=True)
+SEQ = Column("seq", pl.Int64(), "n", "row number in the source's file, from 0", required=True)
+PRICE = Column("price", pl.Float64(), "USD", "price in the quote currency", "> 0", required=True)
+
+
+def _skew_s(fold: str) -> pl.Expr:
+    lag = (pl.col("ts_received") - pl.col("ts_exchange")).dt.total_microseconds() / 1e6
+    return lag.min() if fold == "min" else lag.max()
+
+
+CLOCK_SKEW = Check(
+    "clock_skew",
+    False,
+    "the recorder's clock is neither behind the exchange's by more than 5 s nor ahead by more than a minute",
+    (
+        Measure("least received − exchange, s", _skew_s("min"), -CLOCK_SKEW_WARN_S, None),
+        Measure("largest received − exchange, s", _skew_s("max"), None, CLOCK_SKEW_REFUSE_S),
+    ),
+)
+QUARANTINE_SHARE = Check(
+    "quarantine",
+    True,
+    "at most 0.1 % of the source's rows were refused; the refused ones are in raw/quarantine with reasons",
+    (Measure("share of rows quarantined", "quarantined_frac", 0, MAX_QUARANTINE_SHARE),),
+)
+COVERAGE = Check(
+    "coverage",
+    False,
+    "most minutes of the day hold at least one row",
+    (
+        Measure(
+            "share of the day's minutes with a row",
+            pl.col("ts_received").dt.truncate("1m").n_unique() / 1440,
+            0.5,
+            1,
+        ),
+    ),
+)
+
+TARDIS_TRADES = Table(
+    "raw/tardis_trades",
+    "one trade",
+    ("symbol", "day", "seq"),
+    columns(
+        SYMBOL,
+        DAY,
+        VENUE,
+        SEQ,
+        TS_EXCHANGE,
+        TS_RECEIVED,
+        Column("trade_id", pl.String(), "", "the venue's id of the trade"),
+        Column("side", pl.String(), "", "aggressor (taker): buy or sell; null when the source does not know"),
+        PRICE,
+        Column("amount", pl.Float64(), "coin", "size", "> 0", required=True),
+    ),
+    (QUARANTINE_SHARE, CLOCK_SKEW, COVERAGE),
+    ordered_by="seq",
+    streamed=True,
+)
+
+TARDIS_BOOK = Table(
+    "raw/tardis_book",
+    "one level update of the order book (incremental_book_L2)",
+    ("symbol", "day", "seq"),
+    columns(
+        SYMBOL,
+        DAY,
+        VENUE,
+        SEQ,
+        TS_EXCHANGE,
+        TS_RECEIVED,
+        Column("is_snapshot", pl.Boolean(), "flag", "row of a snapshot, which replaces the book", required=True),
+        Column("side", pl.String(), "", "bid or ask", required=True),
+        PRICE,
+        Column("amount", pl.Float64(), "coin", "absolute size now resting; 0 removes the level", "≥ 0", True),
+    ),
+    (
+        QUARANTINE_SHARE,
+        CLOCK_SKEW,
+        COVERAGE,
+        Check(
+            "opens_with_snapshot",
+            False,
+            "the day's first row is a snapshot, so the book is known from the start of the file",
+            (Measure("first row is a snapshot", pl.col("is_snapshot").first().cast(pl.Float64), 1, 1),),
+        ),
+    ),
+    ordered_by="seq",
+    streamed=True,
+)
+
+BOOK_LEVELS = 25
+
+
+def _levels() -> list[Column]:
+    made = []
+    for i in range(BOOK_LEVELS):
+        for side in ("ask", "bid"):
+            made.append(Column(f"{side}_price_{i}", pl.Float64(), "USD", f"{side} level {i}", "> 0"))
+            made.append(Column(f"{side}_amount_{i}", pl.Float64(), "coin", f"{side} size at level {i}", "≥ 0"))
+    return made
+
+
+TARDIS_BOOK_SNAPSHOTS = Table(
+    "raw/tardis_book_snapshots",
+    "the best 25 levels of each side at one moment (book_snapshot_25)",
+    ("symbol", "day", "seq"),
+    columns(SYMBOL, DAY, VENUE, SEQ, TS_EXCHANGE, TS_RECEIVED, _levels()),
+    (
+        QUARANTINE_SHARE,
+        CLOCK_SKEW,
+        Check(
+            "crossed_book",
+            True,
+            "best bid below best ask in at least 99.99 % of the snapshots (methods.md B8)",
+            (
+                Measure(
+                    "share of snapshots with bid ≥ ask",
+                    (pl.col("bid_price_0") >= pl.col("ask_price_0")).mean().fill_null(0.0),
+                    0,
+                    0.0001,
+                ),
+            ),
+        ),
+    ),
+    ordered_by="seq",
+    streamed=True,
+)
+
+OHLC_CONSISTENT = Check(
+    "ohlc",
+    True,
+    "low ≤ open, close ≤ high",
+    (
+        Measure(
+            "rows where low or high is not the extreme",
+            (
+                (pl.col("low") > pl.min_horizontal("open", "close"))
+                | (pl.col("high") < pl.max_horizontal("open", "close"))
+            ).sum(),
+            0,
+            0,
+        ),
+    ),
+)
+
+COINBASE_CANDLES = Table(
+    "raw/coinbase_candles",
+    "one candle of Coinbase; a minute without a trade is absent",
+    ("symbol", "day", "interval_s", "ts"),
+    columns(
+        SYMBOL,
+        DAY,
+        VENUE,
+        Column("interval_s", pl.Int32(), "s", "60, or 86400 for the day's own candle", "{60,86400}", required=True),
+        Column("ts", UTC_US, "UTC", "start of the candle, exchange clock", required=True),
+        Column("open", pl.Float64(), "USD", "first price", "> 0", required=True),
+        Column("high", pl.Float64(), "USD", "highest price", "> 0", required=True),
+        Column("low", pl.Float64(), "USD", "lowest price", "> 0", required=True),
+        Column("close", pl.Float64(), "USD", "last price", "> 0", required=True),
+        Column("volume", pl.Float64(), "coin", "traded size", "≥ 0", required=True),
+    ),
+    (
+        OHLC_CONSISTENT,
+        Check(
+            "coverage",
+            False,
+            "at least 95 % of the day's minutes have a candle",
+            (Measure("share of minutes with a candle", (pl.col("interval_s") == 60).sum() / 1440, 0.95, 1),),
+        ),
+    ),
+)
+
+QUARANTINE = Table(
+    "raw/quarantine",
+    "one refused row of a source's file",
+    ("symbol", "day", "table", "line_n"),
+    columns(
+        SYMBOL,
+        DAY,
+        Column("table", pl.String(), "", "raw table the row was meant for", required=True),
+        Column("source", pl.String(), "", "file the row came from", required=True),
+        Column("line_n", pl.Int64(), "n", "line number in the file, header = 1", required=True),
+        Column("reason", pl.String(), "", "rule the row breaks", required=True),
+        Column("text", pl.String(), "", "the line as delivered", required=True),
+    ),
+    partition=("symbol", "day", "table"),
+)
+
+TABLES = (TARDIS_TRADES, TARDIS_BOOK, TARDIS_BOOK_SNAPSHOTS, COINBASE_CANDLES, QUARANTINE)

@@ -1,0 +1,132 @@
+"""Tables of the last stages: models, predictions, metrics and the promotion verdict."""
+
+import polars as pl
+
+from crpbot_dagster.tables.schema import DAY, SYMBOL, TS, UTC_US, Check, Column, Measure, Table, columns
+
+F64, I64 = pl.Float64(), pl.Int64()
+TEXT = pl.String()
+
+FAMILIES = {"logistic_v4": "features/v4", "logistic_v5": "features/v5"}
+"""Model family → the feature table it reads."""
+
+
+def _model(family: str) -> Table:
+    return Table(
+        f"models/{family}",
+        "one trained model: the day is the last day it was allowed to see",
+        ("symbol", "day"),
+        columns(
+            SYMBOL,
+            DAY,
+            Column("state", TEXT, "", "trained, or not_trained", required=True),
+            Column("reason", TEXT, "", "why it was not trained; empty when it was", required=True),
+            Column("manifest", TEXT, "", "JSON contract: features, hash, scaler, calibrator, spans, versions"),
+            Column("weights", pl.Binary(), "", "safetensors: coefficients, scaler, temperature"),
+            Column("weights_sha256", TEXT, "", "digest of weights"),
+            Column("mlflow_run_id", TEXT, "", "run of the experiment tracker that holds the same files"),
+            Column("rows_n", I64, "n", "labelled rows the model was fitted on"),
+        ),
+        (
+            Check(
+                "enough_rows",
+                False,
+                "the fit window holds at least 1,000 usable rows",
+                (Measure("rows fitted on", pl.col("rows_n").fill_null(0).min().cast(F64), 1000, None),),
+            ),
+        ),
+    )
+
+
+MODELS = {family: _model(family) for family in FAMILIES}
+
+PREDICTIONS = Table(
+    "evaluations/predictions",
+    "one minute of a test day as one model family saw it, beside the label that came true",
+    ("symbol", "family", "ts"),
+    columns(
+        SYMBOL,
+        DAY,
+        Column("family", TEXT, "", "model family, e.g. logistic_v5", required=True),
+        Column("model_day", pl.Date(), "", "partition of the model: its last day of knowledge", required=True),
+        Column("test_day", pl.Date(), "", "UTC day of the minute", required=True),
+        TS,
+        Column("p_up_15m", F64, "1", "calibrated probability of up; null when an input is null", "[0, 1]"),
+        Column("y_up_15m", pl.Int8(), "flag", "the label", "{0,1}"),
+        Column("y_ret_15m", F64, "log", "the return behind the label"),
+        Column("label_end_ts", UTC_US, "UTC", "when the label was known", required=True),
+    ),
+    (
+        Check(
+            "out_of_sample",
+            True,
+            "every predicted minute lies after the model's last day of knowledge",
+            (
+                Measure(
+                    "rows inside the model's knowledge",
+                    (pl.col("test_day") <= pl.col("model_day")).sum(),
+                    0,
+                    0,
+                ),
+            ),
+        ),
+        Check(
+            "coverage",
+            False,
+            "at least 90 % of the minutes are predicted",
+            (Measure("share predicted", pl.col("p_up_15m").is_not_null().mean(), 0.9, 1),),
+        ),
+    ),
+)
+
+METRICS = Table(
+    "evaluations/metrics",
+    "one number about one model family over the test days",
+    ("symbol", "family", "metric"),
+    columns(
+        SYMBOL,
+        DAY,
+        Column("family", TEXT, "", "model family", required=True),
+        Column("model_day", pl.Date(), "", "partition of the model", required=True),
+        Column("metric", TEXT, "", "name, e.g. accuracy_frac", required=True),
+        Column("value", F64, "", "the number; null when it cannot be computed"),
+        Column("text", TEXT, "", "the value when it is not a number", required=True),
+    ),
+)
+
+PROMOTED_MODEL = Table(
+    "promotion/promoted_model",
+    "one gate of one model family, and the verdict it led to; the row with gate = verdict decides",
+    ("symbol", "family", "gate"),
+    columns(
+        SYMBOL,
+        DAY,
+        Column("family", TEXT, "", "model family; the chosen one is marked", required=True),
+        Column("is_chosen", pl.Boolean(), "flag", "the family whose verdict is the symbol's", required=True),
+        Column("gate", TEXT, "", "accuracy, calibration, skill, guards, or verdict", required=True),
+        Column("value", F64, "", "the number"),
+        Column("threshold", F64, "", "what it must reach"),
+        Column("comparison", TEXT, "", "≥, ≤, <, or text", required=True),
+        Column("n", F64, "n", "effective number of labels behind the number"),
+        Column("passed", pl.Boolean(), "flag", "null when the input is missing"),
+        Column("verdict", TEXT, "", "PROMOTE, TUNE, INVESTIGATE or INSUFFICIENT", required=True),
+        Column("reason", TEXT, "", "in words", required=True),
+    ),
+    (
+        Check(
+            "one_verdict",
+            True,
+            "exactly one family carries the symbol's verdict",
+            (
+                Measure(
+                    "verdict rows chosen",
+                    (pl.col("is_chosen") & (pl.col("gate") == "verdict")).sum().cast(F64),
+                    1,
+                    1,
+                ),
+            ),
+        ),
+    ),
+)
+
+TABLES = (*MODELS.values(), PREDICTIONS, METRICS, PROMOTED_MODEL)

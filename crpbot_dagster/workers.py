@@ -1,0 +1,59 @@
+"""One process per symbol for the in-process backfill: the lake takes concurrent writers, Python's lock does not.
+
+Not here: what is run (``runs.py``), how it looks (``cli.py``).
+"""
+
+import multiprocessing
+import queue
+from collections.abc import Iterator
+from typing import Any
+
+from crpbot_dagster.runs import Step
+
+CRASHED = "the worker process ended without saying why (out of memory?)"
+
+
+def run_plans(plans: dict[str, list[Step]], at_once: int) -> Iterator[tuple[str, str, str | None]]:
+    """Run each symbol's steps in order, ``at_once`` symbols side by side.
+
+    Yields (symbol, what was run, None or why it failed) after each step. A symbol ends at its first failure.
+    """
+    context = multiprocessing.get_context("spawn")
+    news: Any = context.Queue()
+    waiting = list(plans)
+    working: dict[str, Any] = {}
+    while waiting or working:
+        while waiting and len(working) < at_once:
+            symbol = waiting.pop(0)
+            working[symbol] = context.Process(target=_work, args=(plans[symbol], news), daemon=True)
+            working[symbol].start()
+        try:
+            symbol, now, failure, over = news.get(timeout=1)
+        except queue.Empty:
+            for symbol, process in list(working.items()):
+                if not process.is_alive() and process.exitcode != 0:
+                    del working[symbol]
+                    yield symbol, "", f"{CRASHED}, exit code {process.exitcode}"
+            continue
+        if over:
+            working.pop(symbol).join()
+        else:
+            yield symbol, now, failure
+
+
+def _work(steps: list[Step], news: Any) -> None:
+    import dagster as dg
+
+    from crpbot_dagster.runs import run_steps
+
+    symbol = steps[0].symbol
+
+    def done(step: Step, failure: str | None) -> None:
+        news.put((symbol, f"{step.day} {step.tables[-1]}", failure, False))
+
+    with dg.DagsterInstance.get() as instance:
+        # Keeps its Postgres connections; the default opens one per event, which costs a third of a run.
+        instance.optimize_for_webserver(statement_timeout=60_000, pool_recycle=3_600, max_overflow=4)
+        for _ in run_steps(steps, done, instance):
+            break
+    news.put((symbol, "", None, True))
