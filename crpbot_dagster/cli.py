@@ -246,10 +246,10 @@ def _sources(config: Settings) -> dict[str, str]:
 
 
 def _lake(config: Settings) -> dict[str, Any]:
-    from crpbot_dagster.resources.lake import Lake
+    from crpbot_dagster.instance import lake_of
     from crpbot_dagster.tables import TABLES
 
-    lake = Lake(url=config.lake_url, market=config.market, start_day=config.start_day.isoformat())
+    lake = lake_of(config)
     made: dict[str, Any] = {"made from": lake.stamp() or "nothing yet"}
     for table in TABLES:
         counts = {s: len(lake.days(table, s)) for s in config.symbols}
@@ -312,10 +312,9 @@ def _execute(plans: dict[str, list[Any]]) -> int:
 
 
 def _show_verdicts(symbols: list[str], day: date, as_json: bool) -> int:
-    from crpbot_dagster.resources.lake import Lake
+    from crpbot_dagster.instance import lake_of
 
-    config = _settings()
-    lake = Lake(url=config.lake_url, market=config.market, start_day=config.start_day.isoformat())
+    lake = lake_of(_settings())
     rows = [
         row
         for s in symbols

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from crpbot_dagster import settings
 from crpbot_dagster.resources import postgres
+from crpbot_dagster.resources.lake import Lake
 from crpbot_dagster.sandbox.market import MarketSpec
 from crpbot_dagster.sandbox.server import create_app, serve
 from crpbot_dagster.settings import PROJECT, Settings, SettingsError
@@ -19,12 +20,14 @@ from crpbot_dagster.settings import PROJECT, Settings, SettingsError
 
 @contextmanager
 def platform(market: bool) -> Iterator[Settings]:
-    """Have databases, DAGSTER_HOME and, if ``market``, the local market; yield the settings that name them.
+    """Have databases, DAGSTER_HOME, the lake's tables and, if ``market``, the local market; yield the settings.
 
     Everything started here stops with the context. Child processes inherit the addresses by environment.
 
     Raises
     ------
+    StampError
+        The lake was made from another market.
     SettingsError
         ``dagster.yaml`` is not beside the package: the project must be installed from its checkout.
     """
@@ -41,7 +44,14 @@ def platform(market: bool) -> Iterator[Settings]:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         if market and config.market != "live" and config.sandbox_url is None:
             settings.export(sandbox_url=stack.enter_context(serve(market_app(config))))
-        yield settings.load()
+        config = settings.load()
+        lake_of(config).prepare()
+        yield config
+
+
+def lake_of(config: Settings) -> Lake:
+    """Return the lake that the settings name."""
+    return Lake(url=config.lake_url, market=config.market, start_day=config.start_day.isoformat())
 
 
 def market_app(config: Settings, api_key: str | None = None):  # type: ignore[no-untyped-def]

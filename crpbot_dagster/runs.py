@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 import dagster as dg
+from dagster._utils.error import SerializableErrorInfo
 
 from crpbot_dagster import definitions, partitions
 from crpbot_dagster.assets import ROUTE
@@ -143,10 +144,16 @@ def failure_of(result: dg.ExecuteInProcessResult) -> str:
     """Return the innermost error message of a failed run, in one line."""
     for event in result.all_events:
         if event.is_step_failure:
-            error = event.step_failure_data.error
-            while error is not None and error.cause is not None:
-                error = error.cause
             said = event.step_failure_data.user_failure_data
-            text = said.description if said is not None else error.message if error is not None else None
-            return f"{event.step_key}: {(text or 'failed').strip()}"
-    return "the run failed before its first step"
+            text = said.description if said is not None else _innermost(event.step_failure_data.error)
+            return f"{event.step_key}: {text}"
+    for event in result.all_events:
+        if event.event_type == dg.DagsterEventType.RUN_FAILURE:
+            return _innermost(event.job_failure_data.error)
+    return "the run failed and left no error: look at it in the UI"
+
+
+def _innermost(error: SerializableErrorInfo | None) -> str:
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return error.message.strip() if error is not None else "no error was recorded"

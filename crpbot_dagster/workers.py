@@ -8,7 +8,12 @@ import queue
 from collections.abc import Iterator
 from typing import Any
 
+import dagster as dg
+
+from crpbot_dagster.assets import ROUTE
 from crpbot_dagster.runs import Step
+
+POOLS = sorted({op.pool for stage in ROUTE.values() for a in stage for op in [a.op] if op.pool})
 
 CRASHED = "the worker process ended without saying why (out of memory?)"
 
@@ -18,6 +23,10 @@ def run_plans(plans: dict[str, list[Step]], at_once: int) -> Iterator[tuple[str,
 
     Yields (symbol, what was run, None or why it failed) after each step. A symbol ends at its first failure.
     """
+    # Workers that meet an empty database at once would all try to lay its tables and its pools.
+    with dg.DagsterInstance.get() as instance:
+        for pool in POOLS:
+            instance.event_log_storage.initialize_concurrency_limit_to_default(pool)
     context = multiprocessing.get_context("spawn")
     news: Any = context.Queue()
     waiting = list(plans)
@@ -42,8 +51,6 @@ def run_plans(plans: dict[str, list[Step]], at_once: int) -> Iterator[tuple[str,
 
 
 def _work(steps: list[Step], news: Any) -> None:
-    import dagster as dg
-
     from crpbot_dagster.runs import run_steps
 
     symbol = steps[0].symbol
@@ -53,7 +60,7 @@ def _work(steps: list[Step], news: Any) -> None:
 
     with dg.DagsterInstance.get() as instance:
         # Keeps its Postgres connections; the default opens one per event, which costs a third of a run.
-        instance.optimize_for_webserver(statement_timeout=60_000, pool_recycle=3_600, max_overflow=4)
+        instance.event_log_storage.optimize_for_webserver(statement_timeout=60_000, pool_recycle=3_600, max_overflow=4)
         for _ in run_steps(steps, done, instance):
             break
     news.put((symbol, "", None, True))

@@ -9,6 +9,7 @@ Not here: which rules hold (``tables/``), and how a partition is replaced (``res
 
 import functools
 import inspect
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date
@@ -75,6 +76,7 @@ def judge(rows: pl.DataFrame) -> set[str]:
 def _batch_definition() -> Any:
     import great_expectations as gx
 
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False, "metric_calculations": False}
     source = context.data_sources.add_pandas("profiles")

@@ -168,6 +168,12 @@ class Lake(dg.ConfigurableResource):
                 raise
             return found
 
+    def prepare(self) -> None:
+        """Stamp the lake and make every table, before several processes write to it at once."""
+        self.check_stamp()
+        for table in TABLES:
+            self.create(table)
+
     def publish(
         self, table: str, frame: pl.DataFrame | pl.LazyFrame, symbol: str, day: date, state: str, /, **extra: str
     ) -> int:

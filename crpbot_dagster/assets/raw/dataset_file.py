@@ -16,8 +16,8 @@ import polars as pl
 US = pl.Int64()
 EARLIEST_US = 1_230_768_000_000_000  # 2009-01-01: before it there was no Bitcoin
 LATEST_US = 4_102_444_800_000_000  # 2100-01-01
-NUMBER = r"^-?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"  # faults.md 48, 49: no blanks, no thousands, no leading plus
-INTEGER = r"^\d{1,18}$"
+NUMBER = r"^-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"  # faults.md 48, 49: no blanks, no thousands, no leading plus
+INTEGER = r"^[0-9]{1,19}$"
 
 
 class DamagedFile(ValueError):
@@ -61,14 +61,17 @@ def positive(name: str) -> pl.Expr:
 
 
 def typed_scan(path: Path, layout: Layout) -> pl.LazyFrame:
-    """Return the file's columns as typed by the layout, with ``line_n``; nothing is read yet."""
+    """Return the file's columns as typed by the layout (others as text), with ``line_n``; nothing is read yet.
+
+    Keep all columns when it matters: polars sees a row with too many fields only if it reads the last one.
+    """
     return pl.scan_csv(
         path,
         schema_overrides=dict(layout.types),
         infer_schema=False,
         row_index_name="line_n",
         row_index_offset=2,
-    ).select(pl.col("line_n").cast(pl.Int64), *layout.types)
+    ).with_columns(pl.col("line_n").cast(pl.Int64))
 
 
 def parse(path: Path, layout: Layout, staged: Path) -> Parsed:
@@ -82,7 +85,7 @@ def parse(path: Path, layout: Layout, staged: Path) -> Parsed:
     _require_header(path, layout)
     try:
         typed_scan(path, layout).sink_parquet(staged, compression="lz4")
-    except pl.exceptions.ComputeError as error:
+    except (pl.exceptions.ComputeError, OSError) as error:
         return _as_text(path, layout, staged, str(error))
     rows, sound = (
         pl.scan_parquet(staged).select(pl.len(), layout.sound.sum()).collect(engine="streaming").row(0)

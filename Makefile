@@ -1,0 +1,61 @@
+# Every target sets itself up: a virtual environment, the CPU build of torch, the package, then the job.
+# `make demo` and `make test` need Python 3.11 and make, nothing else.
+
+PYTHON ?= python3
+VENV ?= .venv
+# Pinned and first: a later resolution would pull gigabytes of CUDA. Override for another build of it.
+TORCH ?= torch==2.13.0
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test dev lint format bench docs soak clean help
+
+help:
+	@echo "make demo    the whole route on the simulated market, verdicts printed"
+	@echo "make test    lint, types, every test"
+	@echo "make dev     the Dagster UI on http://127.0.0.1:3000"
+	@echo "make bench   speed against peers          make soak    long runs: ten seeds, a 50-million-row day"
+	@echo "make docs    the generated documents      make clean   remove the virtual environment and the state"
+
+$(READY): pyproject.toml constraints.txt
+	@echo "== setting up $(VENV): about two minutes the first time"
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11")'
+	@$(PYTHON) -m venv $(VENV)
+	@echo "== installing $(TORCH)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
+	@echo "== installing crpbot-dagster and what it needs, versions from constraints.txt"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $(READY)
+
+demo: $(READY)
+	@echo "== demo: raw -> bars -> features -> models -> evaluations -> promotion, on the sandbox"
+	@$(BIN)/crpbot demo
+
+lint: $(READY)
+	@echo "== lint and types"
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+test: lint
+	@echo "== tests"
+	@$(BIN)/python -m pytest -m "not soak"
+
+dev: $(READY)
+	@$(BIN)/crpbot dev
+
+format: $(READY)
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: $(READY)
+	@$(BIN)/python benchmarks/run.py
+
+soak: $(READY)
+	@$(BIN)/python -m pytest -m soak -s
+
+docs: $(READY)
+	@$(BIN)/python -m crpbot_dagster.docs
+
+clean:
+	@rm -rf $(VENV) .crpbot

@@ -1,0 +1,92 @@
+"""Fixtures shared by all tests; every seed lives here. No test reads the network beyond localhost."""
+
+import os
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, settings
+
+for name in [n for n in os.environ if n.startswith("CRPBOT_")]:
+    del os.environ[name]  # a developer's own settings must not decide what the tests see
+
+from crpbot_dagster import settings as platform_settings  # noqa: E402
+from crpbot_dagster.assets.bars.book_minutes import book_1m  # noqa: E402
+from crpbot_dagster.assets.bars.tape import trades_1m  # noqa: E402
+from crpbot_dagster.sandbox.market import MarketSpec, book, tape  # noqa: E402
+
+SEED = 7
+DAYS = (date(2023, 11, 16), date(2023, 11, 17), date(2023, 11, 18))
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+settings.register_profile(
+    "seeded", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+settings.load_profile("seeded")
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(SEED)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real recordings, beside the project; a user's machine does not have it."""
+    folder = SHARED / "data"
+    if not folder.is_dir():
+        pytest.skip(f"real recordings are not on this machine: {folder} does not exist")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def market() -> MarketSpec:
+    return MarketSpec(SEED, 1.0)
+
+
+def with_clocks(frame: pl.DataFrame) -> pl.DataFrame:
+    """The sandbox's rows with UTC moments and the file's row number, as the raw tables hold them."""
+    moments = [pl.col(c).cast(pl.Datetime("us")).dt.replace_time_zone("UTC") for c in ("ts_exchange", "ts_received")]
+    return frame.with_columns(moments).with_row_index("seq").with_columns(pl.col("seq").cast(pl.Int64))
+
+
+def bars_of(market: MarketSpec, symbol: str, days: tuple[date, ...]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Trades and book minutes of a few sandbox days, straight from the pure functions."""
+    trades, books = [], []
+    for day in days:
+        ticks, rows = with_clocks(tape(market, symbol, day)), with_clocks(book(market, symbol, day))
+        trades.append(trades_1m(ticks.lazy(), day, 0.1, "received"))
+        books.append(book_1m(rows.lazy(), ticks.lazy(), day))
+    return pl.concat(trades), pl.concat(books)
+
+
+@pytest.fixture(scope="session")
+def bars(market: MarketSpec) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Three days of BTC-USD: (trades, book) on one dense grid."""
+    return bars_of(market, "BTC-USD", DAYS)
+
+
+@pytest.fixture(scope="session")
+def other_bars(market: MarketSpec) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Three days of ETH-USD: another symbol's market."""
+    return bars_of(market, "ETH-USD", DAYS)
+
+
+@pytest.fixture
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Settings of a test of its own: call it with CRPBOT_ names in lower case; state lies in a fresh folder."""
+
+    def set_to(**values: str) -> platform_settings.Settings:
+        for name, value in ({"home": str(tmp_path)} | values).items():
+            monkeypatch.setenv(f"CRPBOT_{name.upper()}", value)
+        platform_settings.load.cache_clear()
+        return platform_settings.load()
+
+    yield set_to
+    platform_settings.load.cache_clear()
+
+
+def days_between(first: date, last: date) -> list[date]:
+    return [first + timedelta(days=i) for i in range((last - first).days + 1)]
