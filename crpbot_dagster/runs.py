@@ -11,7 +11,7 @@ from datetime import date, timedelta
 import dagster as dg
 from dagster._utils.error import SerializableErrorInfo
 
-from crpbot_dagster import definitions, partitions
+from crpbot_dagster import definitions, partitions, settings
 from crpbot_dagster.assets import ROUTE
 from crpbot_dagster.assets.evaluations.assets import model_day
 from crpbot_dagster.settings import Settings
@@ -108,19 +108,26 @@ def _days_before(first: date, days: int, but_last: int, config: Settings) -> lis
     return [d for d in wanted if d >= config.start_day]
 
 
-def materialise(step: Step, instance: dg.DagsterInstance, defs: dg.Definitions) -> dg.ExecuteInProcessResult:
-    """Run one step on the instance; a failed run is returned, not raised."""
-    job = defs.resolve_implicit_global_asset_job_def()
-    keys = [dg.AssetKey(t.split("/")) for t in step.tables]
-    return job.execute_in_process(
-        instance=instance,
-        partition_key=partitions.key(step.symbol, step.day),
-        asset_selection=keys,
-        raise_on_error=False,
-        # The event log keeps everything; the terminal shows progress and failures only.
-        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-        tags={"crpbot/verb": "run", "crpbot/until": step.tables[-1]},
-    )
+class Route:
+    """The definitions as jobs: one per set of tables, made once, because a job's snapshot costs more than its run."""
+
+    def __init__(self, config: Settings) -> None:
+        self._job = definitions.definitions(config).resolve_implicit_global_asset_job_def()
+        self._parts: dict[tuple[str, ...], dg.JobDefinition] = {}
+
+    def materialise(self, step: Step, instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
+        """Run one step on the instance; a failed run is returned, not raised."""
+        if step.tables not in self._parts:
+            keys = frozenset(dg.AssetKey(t.split("/")) for t in step.tables)
+            self._parts[step.tables] = self._job.get_subset(asset_selection=keys)
+        return self._parts[step.tables].execute_in_process(
+            instance=instance,
+            partition_key=partitions.key(step.symbol, step.day),
+            raise_on_error=False,
+            # The event log keeps everything; the terminal shows progress and failures only.
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            tags={"crpbot/verb": "run", "crpbot/until": step.tables[-1]},
+        )
 
 
 def run_steps(
@@ -130,9 +137,9 @@ def run_steps(
 
     A symbol stops at its first failure: what follows would read what is not there.
     """
-    defs = definitions.definitions(definitions.settings.load())
+    route = Route(settings.load())
     for step in steps:
-        result = materialise(step, instance, defs)
+        result = route.materialise(step, instance)
         reason = None if result.success else failure_of(result)
         done(step, reason)
         if reason is not None:

@@ -5,6 +5,7 @@ Not here: the models themselves (``dbt_like_sql/``), wiring (``assets/``).
 
 import functools
 import importlib.util
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,9 +95,11 @@ def _line(sql: str, word: str) -> int:
 
 
 def _located(sql: str, message: str) -> str:
-    quoted = message.replace("'", '"').split('"')
-    word = quoted[1].rpartition(".")[2] if len(quoted) > 1 else ""
-    return f"line {_line(sql, word)}: {message}" if word else message
+    named = re.search(r"[Cc]olumn:?\W+([\w.\"]+)", message)
+    if named is None:
+        return message
+    word = named[1].replace('"', "").rpartition(".")[2]
+    return f"line {_line(sql, word)}: {message}"
 
 
 @functools.lru_cache(maxsize=1)

@@ -102,7 +102,10 @@ def _stored(family: str, symbol: str, day: date, row: dict[str, object]) -> Buil
     code_version="1",
 )
 def logistic_v4(context: dg.AssetExecutionContext, lake: Lake, experiments: Experiments) -> Built:
-    """One row: logistic regression on V4, candles alone. Fitted on days before this one only."""
+    """One row per trained model: logistic regression on V4, candles alone.
+
+    Reads features and labels of the days before this one only.
+    """
     symbol, day = split_key(context.partition_key)
     return train("logistic_v4", symbol, day, lake, experiments, settings.load())
 
@@ -115,7 +118,10 @@ def logistic_v4(context: dg.AssetExecutionContext, lake: Lake, experiments: Expe
     code_version="1",
 )
 def logistic_v5(context: dg.AssetExecutionContext, lake: Lake, experiments: Experiments) -> Built:
-    """One row: logistic regression on V5, order book and tape included. Fitted on days before this one only."""
+    """One row per trained model: logistic regression on V5, order book and tape included.
+
+    Reads features and labels of the days before this one only.
+    """
     symbol, day = split_key(context.partition_key)
     return train("logistic_v5", symbol, day, lake, experiments, settings.load())
 

@@ -1,0 +1,86 @@
+"""The same route on real recordings, served through the sources' wire formats."""
+
+from datetime import date
+from pathlib import Path
+
+import polars as pl
+import pytest
+from crpbot import Crpbot
+
+
+def recorded(tmp_path: Path, folder: Path, **values: str) -> Crpbot:
+    base = {"market": "recordings", "recordings": str(folder), "symbols": '["BTC-USD"]'}
+    return Crpbot(tmp_path / "state", base | values)
+
+
+def test_bitstamp_2015_builds_v5(shared_data: Path, tmp_path: Path) -> None:
+    day = date(2015, 5, 1)
+    crpbot = recorded(tmp_path, shared_data, start_day=str(day), primary='{"BTC-USD": "bitstamp/tardis"}')
+    done = crpbot("run", "--from", str(day), "--to", str(day), "--until", "features")
+    assert done.returncode == 0, done.stderr
+    book = crpbot.read("bars/book_1m", "BTC-USD", day, day)
+    v5 = crpbot.read("features/v5", "BTC-USD", day, day)
+    assert v5.height == 1440
+    minutes = v5.head(304)
+    whole = ["ob_imbalance_1", "ob_imbalance_5", "ob_imbalance_10", "ofi_1m", "spread_bps"]
+    valid = minutes.select(pl.all_horizontal(pl.col(whole).is_not_null()).mean()).item()
+    assert valid >= 0.95
+    # Every null has its rule: no valid state at the minute's end, or valid for less than half of it.
+    holes = minutes.with_row_index().filter(pl.col("spread_bps").is_null())
+    assert (book["valid_frac"].gather(holes["index"]) < 0.5).all()
+    ends = minutes.with_row_index().filter(pl.col("ob_imbalance_1").is_null())
+    assert book["best_bid"].gather(ends["index"]).is_null().all()
+    # The recording has 20 levels: the 25-level imbalance is null, never a smaller sum.
+    assert minutes["ob_imbalance_25"].null_count() == 304
+    # No volumes of earlier days: the threshold of large trades is not known.
+    assert v5["trade_flow_large_frac"].null_count() == 1440
+
+
+def test_binance_2024_builds_two_days_across_midnight(shared_data: Path, tmp_path: Path) -> None:
+    first, last = date(2024, 8, 8), date(2024, 8, 9)
+    crpbot = recorded(tmp_path, shared_data, start_day=str(first), primary='{"BTC-USD": "binance/tardis"}')
+    done = crpbot("run", "--from", str(first), "--to", str(last), "--until", "features")
+    assert done.returncode == 0, done.stderr
+    for day, minutes in ((first, slice(1434, 1440)), (last, slice(0, 5))):
+        trades = crpbot.read("bars/trades_1m", "BTC-USD", day, day).filter(pl.col("source") == "tardis")
+        book = crpbot.read("bars/book_1m", "BTC-USD", day, day)
+        assert trades[minutes]["close"].null_count() == 0
+        assert (book[minutes]["valid_frac"] > 0.9).sum() >= 4
+        assert book["crossed_n"].sum() == 0
+    ticks = crpbot.read("raw/tardis_trades", "BTC-USD", first, first)
+    lag = (ticks["ts_received"] - ticks["ts_exchange"]).dt.total_microseconds().median() / 1e6
+    assert lag == pytest.approx(-1.26, abs=0.02)
+
+
+def test_coinbase_march_2023_is_judged_and_its_outage_is_seen(shared_data: Path, tmp_path: Path) -> None:
+    windows = {"fit_days": "9", "stop_days": "1", "calibrate_days": "2", "test_days": "6"}
+    crpbot = recorded(
+        tmp_path, shared_data, start_day="2023-03-01", primary='{"BTC-USD": "coinbase/coinbase"}', **windows
+    )
+    done = crpbot("run", "--from", "2023-03-02", "--to", "2023-03-21")
+    assert done.returncode == 1, done.stderr  # a gate failed: nothing is promoted
+    outage = date(2023, 3, 4)
+    bars = crpbot.read("bars/trades_1m", "BTC-USD", outage, outage).filter(pl.col("source") == "coinbase")
+    gap = bars.filter(pl.col("is_gap") == 1)
+    assert gap.height > 250 and gap["close"].null_count() == gap.height
+    hours = gap.filter(pl.col("ts").dt.hour().is_between(17, 21))
+    assert str(hours["ts"].min())[11:16] >= "17:00" and str(hours["ts"].max())[11:16] <= "21:40"
+    v4 = crpbot.read("features/v4", "BTC-USD", outage, outage)
+    assert v4.filter(pl.col("ts").is_in(gap["ts"].to_list()))["close"].null_count() == gap.height
+    status = crpbot.events(
+        "from dagster._core.definitions.asset_checks.asset_check_spec import AssetCheckKey",
+        "from dagster._core.storage.event_log.base import PartitionKeyFilter",
+        "check = AssetCheckKey(dg.AssetKey(['bars', 'trades_1m']), 'gaps')",
+        "for day in ('2023-03-04', '2023-03-09'):",
+        "    found = instance.event_log_storage.get_latest_asset_check_execution_by_key([check], "
+        "partition_filter=PartitionKeyFilter(key=f'{day}|BTC-USD'))",
+        "    print(found[check].status.value)",
+    ).splitlines()
+    assert status == ["FAILED", "SUCCEEDED"]
+    last = date(2023, 3, 21)
+    rows = crpbot.read("promotion/promoted_model", "BTC-USD", last, last)
+    verdict = rows.filter(rows["gate"] == "verdict").row(0, named=True)
+    assert verdict["family"] == "logistic_v4" and verdict["verdict"] == "INSUFFICIENT"
+    assert 0.45 < verdict["value"] < 0.60
+    model = crpbot.read("models/logistic_v5", "BTC-USD", date(2023, 3, 14), date(2023, 3, 14))
+    assert model["state"][0] == "not_trained"

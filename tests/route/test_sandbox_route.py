@@ -1,0 +1,188 @@
+"""Tick to verdict through Dagster on the sandbox, as a user runs it: small windows, real servers, real clients."""
+
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+from crpbot import Crpbot
+
+from crpbot_dagster.sandbox.market import MarketSpec
+from crpbot_dagster.sandbox.server import create_app, serve
+from crpbot_dagster.tables import TABLES
+
+WINDOWS = {"fit_days": "3", "stop_days": "1", "calibrate_days": "1", "test_days": "3"}
+# Gates low enough for three test days: what is tested is the machinery, not the model.
+LOW_GATES = {"gate_accuracy": "0.58", "gate_tune_accuracy": "0.55", "gate_ece": "0.2", "gate_min_n_eff": "200"}
+FIRST, VERDICT = date(2023, 11, 18), date(2023, 11, 27)
+
+
+@pytest.fixture(scope="module")
+def route(tmp_path_factory: pytest.TempPathFactory) -> Crpbot:
+    """BTC (planted) and SOL (a martingale) from raw to promotion."""
+    crpbot = Crpbot(tmp_path_factory.mktemp("route") / "state", WINDOWS | LOW_GATES)
+    done = crpbot("run", "--symbols", "BTC-USD,SOL-USD", "--from", str(FIRST), "--to", str(VERDICT))
+    assert done.returncode == 0, done.stderr + done.stdout
+    crpbot.home.joinpath("said").write_text(done.stdout)
+    return crpbot
+
+
+def verdict(crpbot: Crpbot, symbol: str) -> dict:
+    rows = crpbot.read("promotion/promoted_model", symbol, VERDICT, VERDICT)
+    return rows.filter(rows["is_chosen"] & (rows["gate"] == "verdict")).row(0, named=True)
+
+
+def test_the_planted_signal_is_promoted_and_the_martingale_is_not(route: Crpbot) -> None:
+    btc, sol = verdict(route, "BTC-USD"), verdict(route, "SOL-USD")
+    assert (btc["verdict"], btc["family"]) == ("PROMOTE", "logistic_v5")
+    assert sol["verdict"] in ("INVESTIGATE", "TUNE")
+    assert "every gate passed" in btc["reason"] and "accuracy" in sol["reason"]
+    said = route.home.joinpath("said").read_text()
+    assert "BTC-USD  PROMOTE" in said and "SOL-USD" in said
+
+
+def test_every_table_of_the_route_holds_what_it_declares(route: Crpbot) -> None:
+    expected = {"bars/trades_1m": 2880, "bars/book_1m": 1440, "features/v4": 1440, "features/v5": 1440, "bars/daily": 1}
+    day = FIRST + timedelta(days=1)
+    for table, rows in expected.items():
+        assert route.read(table, "BTC-USD", day, day).height == rows, table
+    v5 = route.read("features/v5", "BTC-USD", day, day)
+    nulls = {c: n for c, n in v5.null_count().row(0, named=True).items() if n > 0}
+    assert nulls == {}, "a full sandbox day, with the day before it, has no null"
+    for table in TABLES:
+        if table != "raw/quarantine":
+            assert route.lake.days(table, "BTC-USD"), f"{table} is empty"
+
+
+def test_ticks_and_candles_of_one_market_agree(route: Crpbot) -> None:
+    day = FIRST + timedelta(days=1)
+    market = route.read("bars/market_1m", "BTC-USD", day, day)
+    assert market.height == 1440
+    assert market["close_diff_bps"].abs().median() < 1.0
+    assert market["volume_ratio"].median() == pytest.approx(1.0, abs=1e-9)
+    assert market["mid"].null_count() <= 1
+
+
+def test_predictions_lie_after_the_model_and_carry_probabilities(route: Crpbot) -> None:
+    rows = route.read("evaluations/predictions", "BTC-USD", VERDICT, VERDICT)
+    assert set(rows["family"]) == {"logistic_v4", "logistic_v5"}
+    assert (rows["test_day"] > rows["model_day"]).all()
+    assert rows["test_day"].n_unique() == 3 and rows["p_up_15m"].is_between(0, 1).all()
+    assert (rows["label_end_ts"] - rows["ts"]).unique().to_list() == [timedelta(minutes=16)]
+
+
+def test_the_ui_shows_what_the_command_line_did(route: Crpbot) -> None:
+    out = route.events(
+        "runs = instance.get_runs()",
+        "print(len(runs), {r.status.value for r in runs})",
+        "key = dg.AssetKey(['bars', 'trades_1m'])",
+        "parts = instance.get_materialized_partitions(key)",
+        "print(len(parts))",
+        "event = instance.get_latest_materialization_event(dg.AssetKey(['features', 'v5']))",
+        "print(sorted(event.asset_materialization.metadata))",
+        "from dagster._core.definitions.asset_checks.asset_check_spec import AssetCheckKey",
+        "from dagster._core.storage.event_log.base import PartitionKeyFilter",
+        "check = AssetCheckKey(key, 'gaps')",
+        "found = instance.event_log_storage.get_latest_asset_check_execution_by_key("
+        "[check], partition_filter=PartitionKeyFilter(key='2023-11-20|BTC-USD'))",
+        "print(found[check].status.value)",
+    ).splitlines()
+    assert "{'SUCCESS'}" in out[0]
+    assert int(out[1]) == 22
+    for name in ("dagster/row_count", "delta_version", "first_ts", "last_ts", "null_shares", "source", "wall_time_s",
+                 "rows_per_second", "state", "path"):  # fmt: skip
+        assert f"'{name}'" in out[2], name
+    assert out[3] == "SUCCEEDED"
+
+
+def test_the_champion_is_in_the_registry_and_the_loser_is_not(route: Crpbot) -> None:
+    out = route.events(
+        "from crpbot_dagster import definitions, settings",
+        "tracker = definitions.resources(settings.load())['experiments']",
+        "found = tracker.in_force('BTC-USD')",
+        "print(found['version'], found['aliases'], found['tags']['family'])",
+        "print(tracker.in_force('SOL-USD'))",
+    ).splitlines()
+    assert out[0] == "1 {'champion': '1'} logistic_v5" and out[1] == "None"
+
+
+def test_running_a_partition_again_gives_the_same_rows(route: Crpbot) -> None:
+    day = FIRST + timedelta(days=2)
+    tables = ("raw/tardis_trades", "bars/trades_1m", "bars/book_1m", "features/v5")
+    before = {t: route.read(t, "BTC-USD", day, day) for t in tables}
+    done = route("run", "--symbols", "BTC-USD", "--from", str(day), "--to", str(day), "--until", "features")
+    assert done.returncode == 0, done.stderr
+    for t in tables:
+        key = list(TABLES[t].key)
+        assert route.read(t, "BTC-USD", day, day).sort(key).equals(before[t].sort(key)), t
+
+
+def test_a_dry_run_writes_nothing_and_says_how_much(route: Crpbot) -> None:
+    plan = route.json("run", "--symbols", "BTC-USD", "--from", str(FIRST), "--to", str(VERDICT), "--dry-run")["plan"][0]
+    assert plan["symbol"] == "BTC-USD" and plan["materialisations"] > 100
+    assert plan["first_day"] == "2023-11-10" and plan["last_day"] == str(VERDICT)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (("run", "--symbols", "DOGE-USD"), 2, "unknown symbol DOGE-USD"),
+        (("run", "--from", "yesterday"), 2, "is not a day"),
+        (("run", "--from", "2023-11-20", "--to", "2023-11-18"), 2, "lies before"),
+        (("run", "--from", "2020-01-01", "--to", "2020-01-02"), 2, "start day"),
+        (("run", "--until", "riches"), 2, "is no stage"),
+        (("run", "--from", "2023-11-20", "--to", "2023-11-22"), 2, "a verdict on 2023-11-22 needs features from"),
+        (("fly",), 2, "No such command"),
+        (("sandbox", "serve", "--recordings", "nowhere"), 2, "no such folder"),
+    ],
+)
+def test_a_mistake_is_named_and_exits_with_usage(route: Crpbot, words: tuple[str, ...], code: int, says: str) -> None:
+    done = route(*words)
+    assert done.returncode == code
+    assert says in " ".join((done.stderr + done.stdout).split())
+
+
+def test_doctor_tells_keys_without_their_value_and_what_to_do_next(route: Crpbot) -> None:
+    secret = Crpbot(route.home, route.values | {"tardis_api_key": "TD.canary-123"})
+    done = secret("doctor", "--json")
+    assert done.returncode == 0 and "canary" not in done.stdout + done.stderr
+    found = secret.json("doctor")
+    assert found["settings"]["tardis_api_key"] == "set" and found["lake"]["made from"] == "sandbox"
+    assert found["next"]
+    other = Crpbot(route.home, route.values | {"market": "live"})("doctor", "--json")
+    assert other.returncode == 3 and "was made from sandbox" in other.stdout
+
+
+@pytest.mark.parametrize("verb", [(), ("run",), ("demo",), ("dev",), ("doctor",), ("sandbox", "serve")])
+def test_help_fits_a_screen_and_has_an_example(route: Crpbot, verb: tuple[str, ...]) -> None:
+    done = route(*verb, "--help")
+    assert done.returncode == 0 and done.stdout.count("\n") <= 40
+    if verb:
+        assert "Example:" in done.stdout
+
+
+def test_the_free_data_user_runs_on_candles_alone(tmp_path: Path) -> None:
+    """Tardis answers 401: raw ticks hold zero rows and say so, V4 runs, V5 is not trained, nothing is promoted."""
+    windows = {"fit_days": "1", "stop_days": "1", "calibrate_days": "1", "test_days": "1"}
+    first, last = date(2023, 11, 12), date(2023, 11, 17)
+    with serve(create_app(MarketSpec(7, 1.0), None, "a-key-nobody-has")) as url:
+        candles = Crpbot(
+            tmp_path / "state",
+            windows | {"sandbox_url": url, "primary": '{"BTC-USD": "coinbase/coinbase"}'},
+        )
+        words = ("run", "--symbols", "BTC-USD", "--to", str(last))
+        done = candles(*words, "--from", str(first - timedelta(days=0)))
+        ticks = Crpbot(tmp_path / "ticks", {"sandbox_url": url})
+        refused = ticks("run", "--symbols", "BTC-USD", "--from", "2023-11-12", "--to", "2023-11-12", "--until", "features")
+    assert done.returncode == 1, done.stderr  # 1: a gate failed, as it must
+    assert candles.lake.state("raw/tardis_trades", "BTC-USD", last) == "not_licensed"
+    v4 = candles.read("features/v4", "BTC-USD", last, last)
+    assert v4["close"].null_count() == 0 and v4["rsi"].null_count() == 0
+    v5 = candles.read("features/v5", "BTC-USD", last, last)
+    assert v5["ob_imbalance_1"].null_count() == 1440 and v5["trade_flow_buy"].null_count() == 1440
+    model = candles.read("models/logistic_v5", "BTC-USD", last - timedelta(days=2), last - timedelta(days=2))
+    assert model["state"][0] == "not_trained" and "complete labelled rows" in model["reason"][0]
+    rows = candles.read("promotion/promoted_model", "BTC-USD", last, last)
+    assert set(rows["family"]) == {"logistic_v4"} and set(rows["verdict"]) == {"INSUFFICIENT"}
+    # With ticks as the primary source and no licence nothing stands in for them: data missing, and how to get it.
+    assert refused.returncode == 3
+    assert "CRPBOT_TARDIS_API_KEY" in refused.stderr and "coinbase/coinbase" in refused.stderr
