@@ -289,6 +289,7 @@ def _show_plan(plans: dict[str, list[Any]], config: Settings, as_json: bool) -> 
 
 def _execute(plans: dict[str, list[Any]]) -> int:
     """Run the plans, one process per symbol, with a progress bar; return the exit code."""
+    from crpbot_dagster import definitions
     from crpbot_dagster.instance import platform
     from crpbot_dagster.workers import run_plans
 
@@ -298,6 +299,8 @@ def _execute(plans: dict[str, list[Any]]) -> int:
         platform(market=True) as config,
         Progress(*columns, TimeRemainingColumn(), TextColumn("{task.fields[now]}"), console=console) as progress,
     ):
+        if any(t.startswith("models/") for steps in plans.values() for step in steps for t in step.tables):
+            definitions.resources(config)["experiments"].prepare()
         bars = {s: progress.add_task(s, total=len(steps), now="") for s, steps in plans.items()}
         for symbol, now, failure in run_plans(plans, config.parallel_symbols):
             progress.update(bars[symbol], advance=1, now=now)

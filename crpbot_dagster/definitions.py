@@ -1,5 +1,7 @@
 """The only ``dg.Definitions``: the route's assets, their resources, the executor."""
 
+from typing import Any
+
 import dagster as dg
 
 from crpbot_dagster import settings
@@ -12,7 +14,7 @@ from crpbot_dagster.resources.warehouse import Warehouse
 from crpbot_dagster.settings import Settings
 
 
-def resources(config: Settings) -> dict[str, object]:
+def resources(config: Settings) -> dict[str, Any]:
     """Return the resources by key, from the settings."""
     lake = Lake(url=config.lake_url, market=config.market, start_day=config.start_day.isoformat())
     return {

@@ -5,7 +5,7 @@ Not here: what the columns are (``tables/``); documents written by hand.
 
 from crpbot_dagster.settings import PROJECT
 from crpbot_dagster.tables import TABLES
-from crpbot_dagster.tables.schema import Column, Table
+from crpbot_dagster.tables.schema import Column, Measure, Table
 
 TARGET = PROJECT / "docs" / "data_dictionary.md"
 
@@ -35,6 +35,11 @@ def _feature(number: int, c: Column) -> str:
     )
 
 
+def _rule(m: Measure) -> str:
+    limits = f"= {m.low:g}" if m.low == m.high else f"from {m.low:g} to {m.high:g}"
+    return f"{m.name} {limits}"
+
+
 def _section(table: Table) -> str:
     lines = [f"## `{table.name}`", "", f"One row: {table.grain}. Key: {', '.join(f'`{k}`' for k in table.key)}.", ""]
     plain = [c for c in table.columns if not c.transform]
@@ -47,6 +52,8 @@ def _section(table: Table) -> str:
             "|---|---|---|---|---|---|---|---|---|---|---|",
         ]
         lines += [_feature(i, c) for i, c in enumerate(table.features, 1)]
+    if table.rules:
+        lines += ["", "Hard rules of its own (each blocks): " + "; ".join(_rule(m) for m in table.rules) + "."]
     if table.checks:
         lines += ["", "| check | when it fails | holds when |", "|---|---|---|"]
         lines += [f"| `{c.name}` | {'blocks' if c.blocking else 'warns'} | {_cell(c.text)} |" for c in table.checks]

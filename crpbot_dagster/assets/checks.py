@@ -84,9 +84,8 @@ def audit(
     The profile has row count, first and last time, and the null share of every column.
     """
     frame = table.conform(built.frame.lazy())
-    checks = [table.hard_rules(symbol, day)]
-    if built.state in JUDGED_STATES:
-        checks += table.checks
+    judged = built.state in JUDGED_STATES
+    checks = [table.hard_rules(symbol, day, own=judged), *(table.checks if judged else ())]
     exprs: dict[str, pl.Expr] = {"rows": pl.len()}
     exprs |= {f"null share {n}": pl.col(n).is_null().mean() for n in table.schema}
     clock = next((c for c in ("ts", "ts_received") if c in table.schema), None)
@@ -179,8 +178,8 @@ def publish(table: Table, built: Built, symbol: str, day: date, started: float) 
     results, profile = audit(table, built, symbol, day)
     by_name = {c.name: (c, ok, numbers) for c, ok, numbers in results}
     blocked = []
-    for check in (table.hard_rules(symbol, day), *table.checks):
-        _, passed, numbers = by_name.get(check.name, (check, True, {}))
+    for declared in (table.hard_rules(symbol, day, own=True), *table.checks):
+        check, passed, numbers = by_name.get(declared.name, (declared, True, {}))
         if check.blocking and not passed:
             blocked.append(check.name)
         yield dg.AssetCheckResult(
@@ -254,7 +253,7 @@ def column_schema(table: Table) -> dg.TableSchema:
 
 
 def _check_specs(table: Table) -> list[dg.AssetCheckSpec]:
-    declared = (table.hard_rules("", date.min), *table.checks)
+    declared = (table.hard_rules("", date.min, own=True), *table.checks)
     return [
         dg.AssetCheckSpec(
             c.name,

@@ -4,6 +4,7 @@ The alias ``champion`` is the model in force, ``previous`` the one before it. No
 alias (``assets/promotion/gates.py``).
 """
 
+import logging
 import os
 import tempfile
 from collections.abc import Mapping
@@ -35,8 +36,15 @@ class Experiments(dg.ConfigurableResource):
             os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
             from mlflow import MlflowClient
 
+            for noisy in ("mlflow", "alembic"):  # they announce each table they make
+                logging.getLogger(noisy).setLevel(logging.WARNING)
+
             self._client = MlflowClient(tracking_uri=self.tracking_url, registry_uri=self.tracking_url)
         return self._client
+
+    def prepare(self) -> None:
+        """Have the tracker lay its tables now, before several processes meet it empty."""
+        self.client().search_experiments(max_results=1)
 
     def log_training(
         self,

@@ -75,7 +75,7 @@ def measure(frame: pl.LazyFrame, measures: Mapping[str, pl.Expr]) -> dict[str, f
 
 def broken_rules(table: Table, frame: pl.LazyFrame, symbol: str, day: date) -> list[str]:
     """Return the hard rules that ``frame`` breaks, in words; empty when none."""
-    rules = table.hard_rules(symbol, day).measures
+    rules = table.hard_rules(symbol, day, own=False).measures
     found = measure(frame, {m.name: m.value for m in rules if isinstance(m.value, pl.Expr)})
     return [f"{name}: {value:.0f} rows" for name, value in found.items() if value]
 

@@ -119,19 +119,16 @@ REGIME_FLAGS = (
 # fmt: on
 
 
-def _feature_checks(least: tuple[str, ...]) -> tuple[Check, ...]:
+ROWS_1440 = (Measure("rows", pl.len().cast(pl.Float64), 1440, 1440),)
+
+
+def _null_shares(leading: tuple[str, ...]) -> tuple[Check, ...]:
     return (
-        Check(
-            "dense_minutes",
-            True,
-            "1,440 rows a day: a missing minute is a row of nulls",
-            (Measure("rows", pl.len().cast(pl.Float64), 1440, 1440),),
-        ),
         Check(
             "null_share",
             False,
             "each feature group's leading column is null in at most 10 % of the minutes",
-            tuple(Measure(f"{c}: null share", pl.col(c).is_null().mean(), 0, 0.1) for c in least),
+            tuple(Measure(f"{c}: null share", pl.col(c).is_null().mean(), 0, 0.1) for c in leading),
         ),
     )
 
@@ -141,7 +138,8 @@ V4 = Table(
     "one minute of a symbol: 33 features from candles or trades, 3 volatility-regime flags beside them",
     ("symbol", "venue", "ts"),
     columns(SYMBOL, DAY, VENUE, TS, V4_FEATURES, REGIME_FLAGS),
-    _feature_checks(("close", "atr", "volume_ma", "sma_50", "rsi", "macd_signal", "bb_position")),
+    ROWS_1440,
+    _null_shares(("close", "atr", "volume_ma", "sma_50", "rsi", "macd_signal", "bb_position")),
 )
 
 V5 = Table(
@@ -149,7 +147,8 @@ V5 = Table(
     "one minute of a symbol: V4 and 20 microstructure features, 3 volatility-regime flags beside them",
     ("symbol", "venue", "ts"),
     columns(SYMBOL, DAY, VENUE, TS, V4_FEATURES, V5_FEATURES, REGIME_FLAGS),
-    _feature_checks(
+    ROWS_1440,
+    _null_shares(
         ("close", "rsi", "ob_imbalance_1", "ob_imbalance_25", "ofi_1m", "trade_flow_net_ratio", "spread_bps")
     ),
 )
@@ -174,30 +173,14 @@ LABELS = Table(
         Column("label_end_ts_15m", UTC_US, "UTC", "ts + 16 min: nothing later is read", required=True),
         Column("label_end_ts_barrier", UTC_US, "UTC", "ts + 1 min + y_triple_barrier_min"),
     ),
+    ROWS_1440,
     (
-        Check(
-            "dense_minutes",
-            True,
-            "1,440 rows a day",
-            (Measure("rows", pl.len().cast(pl.Float64), 1440, 1440),),
-        ),
         Check(
             "label_balance",
             False,
-            "the share of ups lies between 35 % and 65 %",
-            (Measure("share of ups", pl.col("y_up_15m").cast(F64).mean(), 0.35, 0.65),),
-        ),
-        Check(
-            "null_share",
-            False,
-            "at most 10 % of the minutes have no 15-minute label",
-            (Measure("share without a label", pl.col("y_ret_15m").is_null().mean(), 0, 0.1),),
-        ),
-        Check(
-            "ties",
-            False,
-            "at most 2 % of the labels are ties",
+            "the share of ups lies between 35 % and 65 %, and at most 2 % of the labels are ties",
             (
+                Measure("share of ups", pl.col("y_up_15m").cast(F64).mean(), 0.35, 0.65),
                 Measure(
                     "share of ties",
                     (pl.col("y_ret_15m") == 0).sum() / pl.col("y_ret_15m").is_not_null().sum().clip(1),
@@ -205,6 +188,12 @@ LABELS = Table(
                     0.02,
                 ),
             ),
+        ),
+        Check(
+            "null_share",
+            False,
+            "at most 10 % of the minutes have no 15-minute label",
+            (Measure("share without a label", pl.col("y_ret_15m").is_null().mean(), 0, 0.1),),
         ),
         Check(
             "label_correlation",

@@ -28,12 +28,7 @@ CLOCK_SKEW = Check(
         Measure("largest received − exchange, s", _skew_s("max"), None, CLOCK_SKEW_REFUSE_S),
     ),
 )
-QUARANTINE_SHARE = Check(
-    "quarantine",
-    True,
-    "at most 0.1 % of the source's rows were refused; the refused ones are in raw/quarantine with reasons",
-    (Measure("share of rows quarantined", "quarantined_frac", 0, MAX_QUARANTINE_SHARE),),
-)
+QUARANTINE_SHARE = Measure("share of rows quarantined", "quarantined_frac", 0, MAX_QUARANTINE_SHARE)
 COVERAGE = Check(
     "coverage",
     False,
@@ -64,7 +59,8 @@ TARDIS_TRADES = Table(
         PRICE,
         Column("amount", pl.Float64(), "coin", "size", "> 0", required=True),
     ),
-    (QUARANTINE_SHARE, CLOCK_SKEW, COVERAGE),
+    (QUARANTINE_SHARE,),
+    (CLOCK_SKEW, COVERAGE),
     ordered_by="seq",
     streamed=True,
 )
@@ -85,15 +81,17 @@ TARDIS_BOOK = Table(
         PRICE,
         Column("amount", pl.Float64(), "coin", "absolute size now resting; 0 removes the level", "≥ 0", True),
     ),
+    (QUARANTINE_SHARE,),
     (
-        QUARANTINE_SHARE,
         CLOCK_SKEW,
-        COVERAGE,
         Check(
-            "opens_with_snapshot",
+            "coverage",
             False,
-            "the day's first row is a snapshot, so the book is known from the start of the file",
-            (Measure("first row is a snapshot", pl.col("is_snapshot").first().cast(pl.Float64), 1, 1),),
+            "most minutes hold at least one row, and the day opens with a snapshot: the book is known from its start",
+            (
+                *COVERAGE.measures,
+                Measure("first row is a snapshot", pl.col("is_snapshot").first().cast(pl.Float64), 1, 1),
+            ),
         ),
     ),
     ordered_by="seq",
@@ -117,8 +115,8 @@ TARDIS_BOOK_SNAPSHOTS = Table(
     "the best 25 levels of each side at one moment (book_snapshot_25)",
     ("symbol", "day", "seq"),
     columns(SYMBOL, DAY, VENUE, SEQ, TS_EXCHANGE, TS_RECEIVED, _levels()),
+    (QUARANTINE_SHARE,),
     (
-        QUARANTINE_SHARE,
         CLOCK_SKEW,
         Check(
             "crossed_book",
@@ -138,21 +136,13 @@ TARDIS_BOOK_SNAPSHOTS = Table(
     streamed=True,
 )
 
-OHLC_CONSISTENT = Check(
-    "ohlc",
-    True,
-    "low ≤ open, close ≤ high",
+OHLC_CONSISTENT = Measure(
+    "rows where low or high is not the extreme",
     (
-        Measure(
-            "rows where low or high is not the extreme",
-            (
-                (pl.col("low") > pl.min_horizontal("open", "close"))
-                | (pl.col("high") < pl.max_horizontal("open", "close"))
-            ).sum(),
-            0,
-            0,
-        ),
-    ),
+        (pl.col("low") > pl.min_horizontal("open", "close")) | (pl.col("high") < pl.max_horizontal("open", "close"))
+    ).sum(),
+    0,
+    0,
 )
 
 COINBASE_CANDLES = Table(
@@ -171,8 +161,8 @@ COINBASE_CANDLES = Table(
         Column("close", pl.Float64(), "USD", "last price", "> 0", required=True),
         Column("volume", pl.Float64(), "coin", "traded size", "≥ 0", required=True),
     ),
+    (OHLC_CONSISTENT,),
     (
-        OHLC_CONSISTENT,
         Check(
             "coverage",
             False,

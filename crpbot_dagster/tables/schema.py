@@ -124,6 +124,7 @@ class Table:
     grain: str
     key: tuple[str, ...]
     columns: tuple[Column, ...]
+    rules: tuple[Measure, ...] = ()  # hard rules of this table, beside those that every table obeys
     checks: tuple[Check, ...] = ()
     ordered_by: str | None = None  # a column that strictly increases from row to row: the key of tick tables
     streamed: bool = False  # too large to collect: written through a staged file
@@ -183,8 +184,11 @@ class Table:
             )
         return frame.select(pl.col(n).cast(t) if have[n] != t else pl.col(n) for n, t in self.schema.items())
 
-    def hard_rules(self, symbol: str, day: date) -> Check:
-        """Return the rules no partition may break: inside the partition, key unique, required, in range."""
+    def hard_rules(self, symbol: str, day: date, own: bool) -> Check:
+        """Return the rules no partition may break: inside the partition, key unique, required, in range.
+
+        ``own`` adds the table's own rules; a day without rows has nothing they could hold for.
+        """
         outside = ((pl.col("symbol") != symbol) | (pl.col("day") != day)).sum()
         if self.ordered_by is not None:
             repeats = (pl.col(self.ordered_by).diff() <= 0).sum()
@@ -202,7 +206,9 @@ class Table:
                     Measure(f"{c.name}: outside {c.range}", c.limits.violated(c.name).sum(), 0, 0)
                 )
         text = "every row belongs to the partition, keys are unique, values are finite and in range"
-        return Check("hard_rules", True, text, tuple(measures))
+        if own and self.rules:
+            text += "; " + ", ".join(m.name for m in self.rules)
+        return Check("hard_rules", True, text, (*measures, *(self.rules if own else ())))
 
 
 def columns(*groups: Sequence[Column] | Column) -> tuple[Column, ...]:

@@ -108,7 +108,7 @@ def test_every_sql_assertion_is_a_declared_check() -> None:
     for path in (MODELS / "assert").glob("*.sql"):
         owners = [t for t in TABLES if path in assertions(t)]
         assert len(owners) == 1
-        assert path.stem in {c.name for c in TABLES[owners[0]].checks}
+        assert path.stem in {m.name for m in TABLES[owners[0]].rules}
 
 
 def test_a_wrong_column_in_a_sql_model_is_found_with_file_and_line(monkeypatch, tmp_path) -> None:
