@@ -17,7 +17,14 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from crpbot_dagster import instruments, settings
@@ -74,7 +81,9 @@ def run(
     symbols: Symbols = "",
     from_: Annotated[str | None, typer.Option("--from", help="First UTC day; default: what --to needs.")] = None,
     to: Annotated[str | None, typer.Option(help="Last UTC day and day of the verdict; default: yesterday.")] = None,
-    until: Annotated[str, typer.Option(help="Last stage: raw, bars, features, models, evaluations, promotion.")] = "promotion",
+    until: Annotated[
+        str, typer.Option(help="Last stage: raw, bars, features, models, evaluations, promotion.")
+    ] = "promotion",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run, and how much data.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -267,7 +276,10 @@ def _next_steps(config: Settings, found: dict[str, Any]) -> list[str]:
         return [f"error: {', '.join(silent)} cannot be reached: check the network or the URL"]
     if made == "nothing yet":
         return ["crpbot demo" if config.market == "sandbox" else "crpbot run --dry-run"]
-    return ["crpbot dev, to look at what is there", "crpbot run --dry-run, to see what the next verdict needs"]
+    return [
+        "crpbot dev, to look at what is there",
+        "crpbot run --dry-run, to see what the next verdict needs",
+    ]
 
 
 def _show_plan(plans: dict[str, list[Any]], config: Settings, as_json: bool) -> None:

@@ -41,7 +41,12 @@ def _rule(m: Measure) -> str:
 
 
 def _section(table: Table) -> str:
-    lines = [f"## `{table.name}`", "", f"One row: {table.grain}. Key: {', '.join(f'`{k}`' for k in table.key)}.", ""]
+    lines = [
+        f"## `{table.name}`",
+        "",
+        f"One row: {table.grain}. Key: {', '.join(f'`{k}`' for k in table.key)}.",
+        "",
+    ]
     plain = [c for c in table.columns if not c.transform]
     lines += ["| column | type | unit | range | null | what |", "|---|---|---|---|---|---|"]
     lines += [_plain(c) for c in plain]
@@ -53,7 +58,10 @@ def _section(table: Table) -> str:
         ]
         lines += [_feature(i, c) for i, c in enumerate(table.features, 1)]
     if table.rules:
-        lines += ["", "Hard rules of its own (each blocks): " + "; ".join(_rule(m) for m in table.rules) + "."]
+        lines += [
+            "",
+            "Hard rules of its own (each blocks): " + "; ".join(_rule(m) for m in table.rules) + ".",
+        ]
     if table.checks:
         lines += ["", "| check | when it fails | holds when |", "|---|---|---|"]
         lines += [f"| `{c.name}` | {'blocks' if c.blocking else 'warns'} | {_cell(c.text)} |" for c in table.checks]

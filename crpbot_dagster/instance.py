@@ -69,5 +69,3 @@ def _dagster_home(home: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, folder / "dagster.yaml")
     return folder
-
-

@@ -75,7 +75,7 @@ def listing(symbol: str, source: str, venue: str, day: date) -> Listing | None:
     if not SYMBOL.fullmatch(symbol):
         raise UnknownInstrument(f"{symbol!r} is not a symbol: expected for example BTC-USD")
     for x in LISTINGS:
-        if (x.symbol, x.source, x.venue) == (symbol, source, venue) and x.since <= day:
-            if x.until is None or day < x.until:
-                return x
+        in_force = x.since <= day and (x.until is None or day < x.until)
+        if in_force and (x.symbol, x.source, x.venue) == (symbol, source, venue):
+            return x
     return None

@@ -335,9 +335,7 @@ def v5_columns(trades: dict[str, list], book: dict[str, list]) -> dict[str, list
     out["vwap_slope_bps_15m"] = rowwise(lambda change: 1e4 * change, log_return(vwap[15], 15))
     out["spread_std_bps_10m"] = over(book["spread_bps_tw"], 10, std)
     out["kyle_lambda_30m"] = kyle_lambda(book["mid"], trades["buy_volume_usd"], trades["sell_volume_usd"], 30)
-    cost = rowwise(
-        lambda r, usd: abs(1e4 * r) / (usd / 1e6) if usd > 0 else None, log_return(close, 1), volume_usd
-    )
+    cost = rowwise(lambda r, usd: abs(1e4 * r) / (usd / 1e6) if usd > 0 else None, log_return(close, 1), volume_usd)
     out["amihud_30m"] = over(cost, 30, mean)
     return out
 

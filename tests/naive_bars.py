@@ -77,9 +77,7 @@ def read_trades(ticks: pl.DataFrame) -> list[Trade]:
     return [trade for trade in trades if trade.price > 0 and trade.amount > 0]
 
 
-def trade_minute(
-    trades: Sequence[Trade], times: Sequence[int], start: int, large: float | None
-) -> dict[str, Value]:
+def trade_minute(trades: Sequence[Trade], times: Sequence[int], start: int, large: float | None) -> dict[str, Value]:
     """Return the columns of one minute; ``trades`` in order, ``times`` on the clock in use."""
     prices = [trade.price for trade in trades]
     late = [trade.price for trade, time in zip(trades, times, strict=True) if time >= start + SECOND]
@@ -174,9 +172,7 @@ def best_levels(book: dict[str, dict[float, float]], side: str) -> Levels:
     return [(price, book[side][price]) for price in prices[:25]]
 
 
-def apply_row(
-    book: dict[str, dict[float, float]], side: str, price: float, size: float
-) -> tuple[str | None, float]:
+def apply_row(book: dict[str, dict[float, float]], side: str, price: float, size: float) -> tuple[str | None, float]:
     """Set one level and return (what happened, by how much the size fell)."""
     before = book[side].get(price, 0.0)
     if size > 0:
@@ -232,9 +228,7 @@ def order_flow(states: Sequence[State]) -> list[float]:
     return flow
 
 
-def valid_stretches(
-    states: Sequence[State], received: Sequence[int], start: int
-) -> Iterator[tuple[State, int]]:
+def valid_stretches(states: Sequence[State], received: Sequence[int], start: int) -> Iterator[tuple[State, int]]:
     """Yield each valid state in force inside the minute and for how many microseconds."""
     end = start + MINUTE
     first, last = max(bisect_left(received, start) - 1, 0), bisect_left(received, end)
@@ -318,9 +312,7 @@ def end_columns(states: Sequence[State], received: Sequence[int], start: int) ->
     return row
 
 
-def mean_columns(
-    stretches: Sequence[tuple[State, int]], done: Sequence[Execution], start: int
-) -> dict[str, Value]:
+def mean_columns(stretches: Sequence[tuple[State, int]], done: Sequence[Execution], start: int) -> dict[str, Value]:
     """Return the columns that need half a minute of valid book."""
     mids = [state.mid for state, _ in stretches]
     early = [x for x in done if x.trade.received < start + 55 * SECOND and x.mid_5s is not None]

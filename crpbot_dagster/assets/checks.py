@@ -71,7 +71,7 @@ def _batch_definition() -> Any:
 
     logging.getLogger("great_expectations").setLevel(logging.WARNING)
     context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False, "metric_calculations": False}
+    context.variables.progress_bars = {"globally": False, "metric_calculations": False}  # type: ignore[assignment]
     source = context.data_sources.add_pandas("profiles")
     return source.add_dataframe_asset("profile").add_batch_definition_whole_dataframe("all")
 
@@ -90,7 +90,10 @@ def audit(
     exprs |= {f"null share {n}": pl.col(n).is_null().mean() for n in table.schema}
     clock = next((c for c in ("ts", "ts_received") if c in table.schema), None)
     if clock is not None:
-        exprs |= {"first ts": pl.col(clock).min().dt.epoch("us"), "last ts": pl.col(clock).max().dt.epoch("us")}
+        exprs |= {
+            "first ts": pl.col(clock).min().dt.epoch("us"),
+            "last ts": pl.col(clock).max().dt.epoch("us"),
+        }
     asked = [(c, m) for c in checks for m in c.measures]
     exprs |= {f"{c.name}/{m.name}": m.value for c, m in asked if isinstance(m.value, pl.Expr)}
     found = measure(frame, exprs)
@@ -166,7 +169,11 @@ def table_asset(
             pool=pool,
             output_required=False,
             check_specs=_check_specs(table),
-            metadata={"dagster/column_schema": column_schema(table), "grain": table.grain, **(metadata or {})},
+            metadata={
+                "dagster/column_schema": column_schema(table),
+                "grain": table.grain,
+                **(metadata or {}),
+            },
             description=inspect.getdoc(function),
         )(compute)
 
@@ -212,7 +219,9 @@ def _words(check: Check, passed: bool, numbers: Mapping[str, float | None], stat
     for name, value in numbers.items():
         low, high = limits[name]
         if value is not None and ((low is not None and value < low) or (high is not None and value > high)):
-            off.append(f"{name} is {value:g}, allowed {'-∞' if low is None else low} to {'∞' if high is None else high}")
+            off.append(
+                f"{name} is {value:g}, allowed {'-∞' if low is None else low} to {'∞' if high is None else high}"
+            )
     return f"broken: {check.text}. " + "; ".join(off)
 
 

@@ -100,7 +100,12 @@ class Experiments(dg.ConfigurableResource):
         if CHAMPION not in aliases:
             return None
         found = client.get_model_version(name, str(aliases[CHAMPION]))
-        return {"version": int(found.version), "run_id": found.run_id, "aliases": dict(aliases), "tags": found.tags}
+        return {
+            "version": int(found.version),
+            "run_id": found.run_id,
+            "aliases": dict(aliases),
+            "tags": found.tags,
+        }
 
 
 @lru_cache(maxsize=64)

@@ -90,7 +90,7 @@ class Lake(dg.ConfigurableResource):
     url: str
     market: str
     start_day: str
-    storage_options: dict[str, str] = {}
+    storage_options: dict[str, str] = {}  # noqa: RUF012 - pydantic copies it
     _opened: dict[str, DeltaTable] = PrivateAttr(default_factory=dict)
     _stamped: bool = PrivateAttr(default=False)
 
@@ -175,7 +175,14 @@ class Lake(dg.ConfigurableResource):
             self.create(table)
 
     def publish(
-        self, table: str, frame: pl.DataFrame | pl.LazyFrame, symbol: str, day: date, state: str, /, **extra: str
+        self,
+        table: str,
+        frame: pl.DataFrame | pl.LazyFrame,
+        symbol: str,
+        day: date,
+        state: str,
+        /,
+        **extra: str,
     ) -> int:
         """Replace one partition in one commit and return the Delta version.
 
@@ -184,9 +191,7 @@ class Lake(dg.ConfigurableResource):
         self.check_stamp()
         delta = self.create(table)
         keys = {"symbol": symbol, "day": day.isoformat(), **extra}
-        where = " AND ".join(
-            f"{c} = DATE '{v}'" if c == "day" else f"{c} = '{v}'" for c, v in keys.items()
-        )
+        where = " AND ".join(f"{c} = DATE '{v}'" if c == "day" else f"{c} = '{v}'" for c, v in keys.items())
         options: dict[str, Any] = {
             "partition_by": list(TABLES[table].partition),
             "predicate": where,
@@ -217,8 +222,7 @@ class Lake(dg.ConfigurableResource):
         return [
             d
             for d in wanted
-            if (symbol, d.isoformat()) not in filled
-            and delta.transaction_version(f"{symbol}|{d.isoformat()}") is None
+            if (symbol, d.isoformat()) not in filled and delta.transaction_version(f"{symbol}|{d.isoformat()}") is None
         ]
 
     def days(self, table: str, symbol: str) -> list[date]:
@@ -309,5 +313,3 @@ def _partition(context: dg.OutputContext) -> tuple[str, date]:
         raise DoorError("the lake takes one partition a run: backfill with one run per partition")
     day, _, symbol = context.asset_partition_keys[0].partition("|")
     return symbol, date.fromisoformat(day)
-
-

@@ -70,7 +70,7 @@ def read_model(path: Path) -> SqlModel:
     schema: dict[str, Any] = {}
     for name in names:
         stage, short = name.split("/")
-        schema.setdefault(stage, {})[short] = {c: "text" for c in TABLES[name].schema}
+        schema.setdefault(stage, {})[short] = dict.fromkeys(TABLES[name].schema, "text")
     try:
         qualified = qualify(tree.copy(), schema=schema, dialect="duckdb", validate_qualify_columns=True)
     except SqlglotError as error:
@@ -130,9 +130,7 @@ class Warehouse(dg.ConfigurableResource):
             if self.lake.delta(table) is None:
                 raise LookupError(f"{table} has never been materialised")
             connection.execute(f"create schema if not exists {stage}")
-            connection.execute(
-                f"create or replace view {stage}.{short} as from delta_scan('{self.lake.path(table)}')"
-            )
+            connection.execute(f"create or replace view {stage}.{short} as from delta_scan('{self.lake.path(table)}')")
         return connection.execute(sql, parameters or None).pl()
 
     def build(self, model: SqlModel, **parameters: Any) -> pl.DataFrame:

@@ -7,6 +7,4 @@ derive from here. One module per stage; the words they use are in ``schema.py``.
 from crpbot_dagster.tables import bars, features, raw, results
 from crpbot_dagster.tables.schema import Table
 
-TABLES: dict[str, Table] = {
-    t.name: t for t in (*raw.TABLES, *bars.TABLES, *features.TABLES, *results.TABLES)
-}
+TABLES: dict[str, Table] = {t.name: t for t in (*raw.TABLES, *bars.TABLES, *features.TABLES, *results.TABLES)}

@@ -1,4 +1,4 @@
-"""Bars: one row per minute (features.md 2.1, 2.2) and the daily tables made from them."""
+"""Bars: one row per minute (docs/conventions.md) and the daily tables made from them."""
 
 import polars as pl
 
@@ -58,7 +58,7 @@ SIDES_ADD_UP = Measure(
 
 TRADES_1M = Table(
     "bars/trades_1m",
-    "one minute of a symbol at a venue, by source (features.md 2.1)",
+    "one minute of a symbol at a venue, by source (docs/conventions.md)",
     ("symbol", "venue", "source", "ts"),
     columns(
         SYMBOL,
@@ -114,7 +114,7 @@ _DEPTHS = [
 
 BOOK_1M = Table(
     "bars/book_1m",
-    "one minute of a symbol's order book at a venue, by source (features.md 2.2)",
+    "one minute of a symbol's order book at a venue, by source (docs/conventions.md)",
     ("symbol", "venue", "source", "ts"),
     columns(
         SYMBOL,
@@ -170,7 +170,7 @@ BOOK_1M = Table(
         Check(
             "replay_equals_snapshots",
             False,
-            "the replayed book equals at least 99.9 % of the vendor's snapshots, level by level (methods.md B8)",
+            "the replayed book equals at least 99.9 % of the vendor's snapshots, level by level",
             (Measure("share of equal snapshots", "snapshot_agreement", 0.999, 1),),
         ),
         Check(

@@ -1,4 +1,4 @@
-"""Feature tables V4 and V5 and the labels: one line per column, as features.md sections 3, 4 and 7 give it.
+"""Feature tables V4 and V5 and the labels: one line per column, as docs/conventions.md give it.
 
 ``T`` is ``bars/trades_1m`` and ``B`` is ``bars/book_1m`` of the symbol's primary venue and source. The
 formulas are implemented in ``assets/features/``; a test holds the lines below against the catalogue.
@@ -8,13 +8,33 @@ import hashlib
 
 import polars as pl
 
-from crpbot_dagster.tables.schema import DAY, SYMBOL, TS, UTC_US, VENUE, Check, Column, Measure, Table, columns
+from crpbot_dagster.tables.schema import (
+    DAY,
+    SYMBOL,
+    TS,
+    UTC_US,
+    VENUE,
+    Check,
+    Column,
+    Measure,
+    Table,
+    columns,
+)
 
 F64, I8 = pl.Float64(), pl.Int8()
 
 
 def _f(
-    name: str, text: str, unit: str, range_: str, reads: str, reach: int, valid: str, into: str, src: str, group: str
+    name: str,
+    text: str,
+    unit: str,
+    range_: str,
+    reads: str,
+    reach: int,
+    valid: str,
+    into: str,
+    src: str,
+    group: str,
 ) -> Column:
     return Column(
         name,
@@ -32,7 +52,16 @@ def _f(
 
 
 def _flag(
-    name: str, text: str, unit: str, range_: str, reads: str, reach: int, valid: str, into: str, src: str, group: str
+    name: str,
+    text: str,
+    unit: str,
+    range_: str,
+    reads: str,
+    reach: int,
+    valid: str,
+    into: str,
+    src: str,
+    group: str,
 ) -> Column:
     return Column(
         name,
@@ -148,9 +177,7 @@ V5 = Table(
     ("symbol", "venue", "ts"),
     columns(SYMBOL, DAY, VENUE, TS, V4_FEATURES, V5_FEATURES, REGIME_FLAGS),
     ROWS_1440,
-    _null_shares(
-        ("close", "rsi", "ob_imbalance_1", "ob_imbalance_25", "ofi_1m", "trade_flow_net_ratio", "spread_bps")
-    ),
+    _null_shares(("close", "rsi", "ob_imbalance_1", "ob_imbalance_25", "ofi_1m", "trade_flow_net_ratio", "spread_bps")),
 )
 
 LABELS = Table(
@@ -206,7 +233,7 @@ LABELS = Table(
 
 
 def manifest(table: Table) -> tuple[str, ...]:
-    """Return the lines ``name:dtype:in`` of the table's features, in order (features.md 1.5)."""
+    """Return the lines ``name:dtype:in`` of the table's features, in order (docs/conventions.md)."""
     return tuple(f"{c.name}:{c.dtype}:{c.transform}" for c in table.features)
 
 

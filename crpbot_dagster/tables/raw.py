@@ -4,9 +4,9 @@ import polars as pl
 
 from crpbot_dagster.tables.schema import DAY, SYMBOL, UTC_US, VENUE, Check, Column, Measure, Table, columns
 
-MAX_QUARANTINE_SHARE = 0.001  # design.md decision 2: above 0.1 % of a partition the partition fails
-CLOCK_SKEW_WARN_S = 5.0  # faults.md 34
-CLOCK_SKEW_REFUSE_S = 60.0  # faults.md 34
+MAX_QUARANTINE_SHARE = 0.001  # above 0.1 % of a partition the partition fails
+CLOCK_SKEW_WARN_S = 5.0
+CLOCK_SKEW_REFUSE_S = 60.0
 
 TS_EXCHANGE = Column("ts_exchange", UTC_US, "UTC", "exchange's clock", required=True)
 TS_RECEIVED = Column("ts_received", UTC_US, "UTC", "recorder's clock; minutes are cut on it", required=True)
@@ -121,7 +121,7 @@ TARDIS_BOOK_SNAPSHOTS = Table(
         Check(
             "crossed_book",
             True,
-            "best bid below best ask in at least 99.99 % of the snapshots (methods.md B8)",
+            "best bid below best ask in at least 99.99 % of the snapshots",
             (
                 Measure(
                     "share of snapshots with bid ≥ ask",
@@ -153,7 +153,14 @@ COINBASE_CANDLES = Table(
         SYMBOL,
         DAY,
         VENUE,
-        Column("interval_s", pl.Int32(), "s", "60, or 86400 for the day's own candle", "{60,86400}", required=True),
+        Column(
+            "interval_s",
+            pl.Int32(),
+            "s",
+            "60, or 86400 for the day's own candle",
+            "{60,86400}",
+            required=True,
+        ),
         Column("ts", UTC_US, "UTC", "start of the candle, exchange clock", required=True),
         Column("open", pl.Float64(), "USD", "first price", "> 0", required=True),
         Column("high", pl.Float64(), "USD", "highest price", "> 0", required=True),

@@ -101,11 +101,7 @@ PROMOTED_MODEL = Table(
         Column("verdict", TEXT, "", "PROMOTE, TUNE, INVESTIGATE or INSUFFICIENT", required=True),
         Column("reason", TEXT, "", "in words", required=True),
     ),
-    (
-        Measure(
-            "verdict rows chosen", (pl.col("is_chosen") & (pl.col("gate") == "verdict")).sum().cast(F64), 1, 1
-        ),
-    ),
+    (Measure("verdict rows chosen", (pl.col("is_chosen") & (pl.col("gate") == "verdict")).sum().cast(F64), 1, 1),),
 )
 
 TABLES = (*MODELS.values(), PREDICTIONS, METRICS, PROMOTED_MODEL)

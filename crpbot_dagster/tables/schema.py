@@ -12,7 +12,7 @@ from datetime import date
 import polars as pl
 
 UTC_US = pl.Datetime("us", "UTC")
-CROWDED_RANGE = 1.25  # features.md 1.3.6: windows with nulls may exceed a stated range by this factor
+CROWDED_RANGE = 1.25  # docs/conventions.md: windows with nulls may exceed a stated range by this factor
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Column:
     text: str  # description, or the formula of a feature
     range: str = "R"
     required: bool = False  # null is refused
-    # Features only; see features.md 1.2 to 1.5
+    # Features only; see docs/conventions.md
     reads: tuple[str, ...] = ()
     reach: int | None = None  # minute rows read, own row included
     valid: str = ""  # "column N": how many rows of a window must be there
@@ -202,9 +202,7 @@ class Table:
             if c.required:
                 measures.append(Measure(f"{c.name}: nulls", pl.col(c.name).null_count(), 0, 0))
             if c.dtype.is_float() or c.limits != Bounds():
-                measures.append(
-                    Measure(f"{c.name}: outside {c.range}", c.limits.violated(c.name).sum(), 0, 0)
-                )
+                measures.append(Measure(f"{c.name}: outside {c.range}", c.limits.violated(c.name).sum(), 0, 0))
         text = "every row belongs to the partition, keys are unique, values are finite and in range"
         if own and self.rules:
             text += "; " + ", ".join(m.name for m in self.rules)

@@ -39,9 +39,7 @@ def messages(rng: np.random.Generator, n: int) -> pl.DataFrame:
             side = str(rng.choice(["bid", "ask"]))
             tick = int(rng.integers(0, 32)) * (1 if side == "ask" else -1) + int(rng.choice([0, 0, 0, 3]))
             rows.append((*stamp, side, round(100 + 0.1 * tick, 1), float(rng.choice([0, 0.5, 1, 2, 3]))))
-    frame = pl.DataFrame(
-        rows, orient="row", schema=["received", "exchange", "is_snapshot", "side", "price", "amount"]
-    )
+    frame = pl.DataFrame(rows, orient="row", schema=["received", "exchange", "is_snapshot", "side", "price", "amount"])
     moments = [
         (pl.lit(START) + pl.duration(microseconds=pl.col(c))).cast(pl.Datetime("us", "UTC")).alias(f"ts_{c}")
         for c in ("received", "exchange")
@@ -88,7 +86,10 @@ def test_book_1m_equals_its_naive_twin_on_the_sandbox(market) -> None:
 
 def test_replay_equals_the_sandbox_s_snapshots_and_a_lost_row_is_seen(market) -> None:
     day = date(2023, 11, 16)
-    deltas, vendor = with_clocks(book(market, "SOL-USD", day)), with_clocks(snapshots(market, "SOL-USD", day)).rename(LEVEL_NAMES)
+    deltas, vendor = (
+        with_clocks(book(market, "SOL-USD", day)),
+        with_clocks(snapshots(market, "SOL-USD", day)).rename(LEVEL_NAMES),
+    )
     assert snapshot_agreement(deltas.lazy(), vendor.lazy(), day, 25) == 1.0
     lossy = deltas.filter(pl.col("seq") % 50 != 7)
     assert snapshot_agreement(lossy.lazy(), vendor.lazy(), day, 25) < 1.0
@@ -112,7 +113,9 @@ def level(seconds: float, side: str, price: float, amount: float, snapshot: bool
 def frame(*rows: tuple) -> pl.LazyFrame:
     names = ["ts_exchange", "ts_received", "is_snapshot", "side", "price", "amount"]
     made = pl.DataFrame(rows, schema=names, orient="row").with_row_index("seq")
-    return made.with_columns(pl.col("ts_exchange", "ts_received").dt.cast_time_unit("us").dt.convert_time_zone("UTC")).lazy()
+    return made.with_columns(
+        pl.col("ts_exchange", "ts_received").dt.cast_time_unit("us").dt.convert_time_zone("UTC")
+    ).lazy()
 
 
 NO_TRADES = pl.LazyFrame(

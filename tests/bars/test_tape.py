@@ -57,9 +57,7 @@ def test_trades_1m_equals_its_naive_twin(market, clock: str) -> None:
     rows = with_clocks(market_tape(market, "ETH-USD", day)).with_row_index("n")
     holed = rows.filter((pl.col("n") % 997 > 400) | (pl.col("n") < 900))
     unsided = holed.with_columns(pl.when(pl.col("n") % 7 > 0).then(pl.col("side")).alias("side")).drop("n")
-    assert_equal(
-        tape.trades_1m(unsided.lazy(), day, 0.5, clock), naive_bars.trades_1m(unsided, day, 0.5, clock)
-    )
+    assert_equal(tape.trades_1m(unsided.lazy(), day, 0.5, clock), naive_bars.trades_1m(unsided, day, 0.5, clock))
 
 
 def test_one_minute_by_hand() -> None:
@@ -103,7 +101,12 @@ def test_candles_fill_the_reduced_set_only(market) -> None:
     made = tape.candles_1m(candles.with_columns(pl.col("ts").dt.cast_time_unit("us")), DAY)
     assert made.height == 1440
     first = made.row(0, named=True)
-    assert (first["close"], first["volume"], first["buy_volume"], first["trade_count_n"]) == (1.5, 3.0, None, None)
+    assert (first["close"], first["volume"], first["buy_volume"], first["trade_count_n"]) == (
+        1.5,
+        3.0,
+        None,
+        None,
+    )
 
 
 def test_binance_trades_rebuild_the_exchange_s_own_candles(shared_data: Path) -> None:
@@ -116,7 +119,9 @@ def test_binance_trades_rebuild_the_exchange_s_own_candles(shared_data: Path) ->
     both = pl.concat(made.values())
     candle = {}
     for clock in ("exchange", "received"):
-        bars = pl.concat([tape.trades_1m(both.lazy(), day, None, clock) for day in made]).filter(pl.col("close").is_not_null())
+        bars = pl.concat([tape.trades_1m(both.lazy(), day, None, clock) for day in made]).filter(
+            pl.col("close").is_not_null()
+        )
         for start in (datetime(2024, 8, 8, 23, 55, tzinfo=UTC), datetime(2024, 8, 9, 0, 0, tzinfo=UTC)):
             five = bars.filter(pl.col("ts").is_between(start, start + timedelta(minutes=5), closed="left"))
             candle[clock, start.hour] = (
@@ -129,6 +134,8 @@ def test_binance_trades_rebuild_the_exchange_s_own_candles(shared_data: Path) ->
     lag = (both["ts_received"] - both["ts_exchange"]).dt.total_microseconds().median() / 1e6
     assert lag == pytest.approx(-1.26, abs=0.02)
     shifted = both.with_columns((pl.col("ts_received") - pl.duration(microseconds=int(lag * 1e6))).alias("ts_received"))
-    again = pl.concat([tape.trades_1m(shifted.lazy(), d, None, "received") for d in made]).filter(pl.col("close").is_not_null())
+    again = pl.concat([tape.trades_1m(shifted.lazy(), d, None, "received") for d in made]).filter(
+        pl.col("close").is_not_null()
+    )
     five = again.filter(pl.col("ts").dt.hour() == 23, pl.col("ts").dt.minute() >= 55)
     assert five["volume"].sum() == pytest.approx(199.42863, rel=0.02)

@@ -59,9 +59,7 @@ def test_brier_and_log_loss_golden_values():
     assert m.row_log_loss(P, Y).mean() == pytest.approx(0.493641, abs=5e-7)
 
 
-@pytest.mark.parametrize(
-    ("n", "width", "mass"), [(200, 0.067, 0.107), (2000, 0.021, 0.034), (20000, 0.0066, 0.0105)]
-)
+@pytest.mark.parametrize(("n", "width", "mass"), [(200, 0.067, 0.107), (2000, 0.021, 0.034), (20000, 0.0066, 0.0105)])
 def test_calibrated_null_is_that_of_the_methods_table(n, width, mass):
     rng = np.random.default_rng(5)
     columns = [np.clip(rng.normal(0.5, 0.12, n), 0.0, 1.0) for _ in range(60_000 // n)]
@@ -88,9 +86,7 @@ def naive_ece(p, y, edges):
 def test_width_ece_equals_its_naive_twin(rows, bins):
     p, y = table(rows)
     edges = [k / bins for k in range(bins + 1)]
-    assert m.expected_calibration_error(p, y, bins, "width") == pytest.approx(
-        naive_ece(p, y, edges), abs=1e-12
-    )
+    assert m.expected_calibration_error(p, y, bins, "width") == pytest.approx(naive_ece(p, y, edges), abs=1e-12)
 
 
 @steady

@@ -23,7 +23,12 @@ from crpbot_dagster.tables import TABLES
 from crpbot_dagster.tables.schema import Check
 
 SYMBOL, DAY = "BTC-USD", DAYS[1]
-FACTS = {"quarantined_frac": 0.0, "snapshot_agreement": 1.0, "market_1m_mid_near_trades": 0.0, "label_correlation": 0.3}
+FACTS = {
+    "quarantined_frac": 0.0,
+    "snapshot_agreement": 1.0,
+    "market_1m_mid_near_trades": 0.0,
+    "label_correlation": 0.3,
+}
 
 
 def keyed(frame: pl.DataFrame, table: str, **more: str) -> pl.DataFrame:
@@ -70,7 +75,10 @@ def sound(market, bars) -> dict[str, pl.DataFrame]:
         "evaluations/predictions": p,
         "promotion/promoted_model": pl.DataFrame([verdict]),
     }  # fmt: skip
-    return {name: TABLES[name].conform(keyed(f.drop("symbol", "day", strict=False), name).lazy()).collect() for name, f in made.items()}
+    return {
+        name: TABLES[name].conform(keyed(f.drop("symbol", "day", strict=False), name).lazy()).collect()
+        for name, f in made.items()
+    }
 
 
 def results(table: str, frame: pl.DataFrame, **facts: float) -> dict[str, bool]:
@@ -149,13 +157,17 @@ def test_there_is_a_broken_case_for_every_declared_check() -> None:
 def test_each_check_holds_on_sound_data_and_fails_on_broken(name: str, check: Check, sound) -> None:
     assert results(name, sound[name])[check.name], "the check fails on sound data"
     break_it = BROKEN[name, check.name]
-    found = results(name, sound[name], **break_it) if isinstance(break_it, dict) else results(name, break_it(sound[name]))
+    found = (
+        results(name, sound[name], **break_it) if isinstance(break_it, dict) else results(name, break_it(sound[name]))
+    )
     assert not found[check.name], "the check passes on data made to break it"
 
 
 @pytest.mark.parametrize(("name", "break_it"), BROKEN_RULES)
 def test_each_table_s_own_rules_are_seen_refusing(name: str, break_it, sound) -> None:
-    found = results(name, sound[name], **break_it) if isinstance(break_it, dict) else results(name, break_it(sound[name]))
+    found = (
+        results(name, sound[name], **break_it) if isinstance(break_it, dict) else results(name, break_it(sound[name]))
+    )
     assert not found["hard_rules"]
     assert {n for n, t in TABLES.items() if t.rules} <= {n for n, _ in BROKEN_RULES}
 
@@ -179,7 +191,10 @@ def test_a_day_without_rows_is_held_to_the_hard_rules_only() -> None:
 
 
 def test_a_crashed_expectation_is_an_error_not_a_data_failure() -> None:
-    nothing = pl.DataFrame({"measure": ["a"], "value": [None], "low": [0.0], "high": [1.0]}, schema_overrides={"value": pl.Float64})
+    nothing = pl.DataFrame(
+        {"measure": ["a"], "value": [None], "low": [0.0], "high": [1.0]},
+        schema_overrides={"value": pl.Float64},
+    )
     with pytest.raises(ExpectationCrash):
         judge(nothing)
 

@@ -211,7 +211,11 @@ def test_contradicting_settings_are_errors(environment, values: dict[str, str], 
 
 def test_env_example_lists_every_setting_once() -> None:
     lines = (PROJECT / ".env.example").read_text().splitlines()
-    listed = [line.lstrip("#").partition("=")[0].removeprefix("CRPBOT_").lower() for line in lines if line.startswith("#CRPBOT_")]
+    listed = [
+        line.lstrip("#").partition("=")[0].removeprefix("CRPBOT_").lower()
+        for line in lines
+        if line.startswith("#CRPBOT_")
+    ]
     assert sorted(listed) == sorted(settings.Settings.model_fields)
 
 

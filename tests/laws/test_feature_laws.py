@@ -204,7 +204,9 @@ def test_l11_exactly_n_valid_rows_are_enough_and_one_less_is_not(bars: Bars) -> 
         for extra, is_null in ((0, False), (1, True)):
             lost = [250 - 2 * i for i in range(1, holes + extra + 1)]
             t = trades.with_columns(
-                pl.when(~pl.int_range(pl.len()).is_in(lost)).then(pl.col(c)).alias(c) for c in trades.columns if c != "ts"
+                pl.when(~pl.int_range(pl.len()).is_in(lost)).then(pl.col(c)).alias(c)
+                for c in trades.columns
+                if c != "ts"
             )
             assert (v5(t, book)[name][250] is None) == is_null, f"{name} with {holes + extra} holes"
 
@@ -260,15 +262,24 @@ def test_l7_l8_another_symbol_or_venue_changes_nothing(name: str, bars: Bars, ot
 def dead(kind: str, bars: Bars) -> Bars:
     trades, book = (f.head(1500) for f in bars)
     if kind == "gaps":
-        return tuple(f.with_columns(pl.lit(None, f.schema[c]).alias(c) for c in f.columns if c != "ts") for f in (trades, book))  # type: ignore[return-value]
+        return tuple(
+            f.with_columns(pl.lit(None, f.schema[c]).alias(c) for c in f.columns if c != "ts") for f in (trades, book)
+        )  # type: ignore[return-value]
     prices = [pl.lit(100.0).alias(c) for c in PRICES if c in trades.columns]
-    nothing = [pl.lit(0, trades.schema[c]).alias(c) for c in (*VALUES, *SIZES, "buy_count_n", "sell_count_n") if c in trades.columns]
+    nothing = [
+        pl.lit(0, trades.schema[c]).alias(c)
+        for c in (*VALUES, *SIZES, "buy_count_n", "sell_count_n")
+        if c in trades.columns
+    ]
     quotes = [pl.lit(100.0).alias(c) for c in PRICES if c in book.columns]
     flow = [pl.lit(0.0).alias(c) for c in ("ofi_coin", "eff_spread_bps", "impact_5s_bps")]
     if kind == "one trade an hour":
         hour = pl.col("ts").dt.minute() == 0
         kept = [pl.when(hour).then(pl.col(c)).alias(c) for c in PRICES if c in trades.columns]
-        sums = [pl.when(hour).then(pl.col(c)).otherwise(0).cast(trades.schema[c]).alias(c) for c in (*VALUES, "volume", "buy_count_n", "sell_count_n")]
+        sums = [
+            pl.when(hour).then(pl.col(c)).otherwise(0).cast(trades.schema[c]).alias(c)
+            for c in (*VALUES, "volume", "buy_count_n", "sell_count_n")
+        ]
         return trades.with_columns(kept + sums), book.with_columns(quotes + flow)
     return trades.with_columns(prices + nothing), book.with_columns(quotes + flow)
 

@@ -80,9 +80,7 @@ def test_embargo_follows_each_segment():
 def test_purge_equals_its_naive_twin(labels, tests, embargo):
     start, end = columns(labels)
     segments = [(first, first + length) for first, length in tests]
-    assert (
-        purge(start, end, segments, embargo).tolist() == naive_purge(start, end, segments, embargo).tolist()
-    )
+    assert purge(start, end, segments, embargo).tolist() == naive_purge(start, end, segments, embargo).tolist()
 
 
 @steady

@@ -92,7 +92,8 @@ def test_a_wrong_checksum_is_refused_as_a_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"<html>Service unavailable</html>", gzip.compress(b"<html>\n<p>no</p>"), b"\x1f\x8b\x08"]
+    "content",
+    [b"", b"<html>Service unavailable</html>", gzip.compress(b"<html>\n<p>no</p>"), b"\x1f\x8b\x08"],
 )
 def test_something_else_than_the_file_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "trades.csv.gz"

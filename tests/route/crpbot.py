@@ -30,7 +30,9 @@ class Crpbot:
 
     def __call__(self, *words: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "crpbot_dagster.cli", *words]
-        return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=600, cwd=self.home.parent)
+        return subprocess.run(
+            command, env=self.environment, capture_output=True, text=True, timeout=600, cwd=self.home.parent
+        )
 
     def json(self, *words: str) -> Any:
         done = self(*words, "--json")

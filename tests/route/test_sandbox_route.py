@@ -12,7 +12,12 @@ from crpbot_dagster.tables import TABLES
 
 WINDOWS = {"fit_days": "3", "stop_days": "1", "calibrate_days": "1", "test_days": "3"}
 # Gates low enough for three test days: what is tested is the machinery, not the model.
-LOW_GATES = {"gate_accuracy": "0.58", "gate_tune_accuracy": "0.55", "gate_ece": "0.2", "gate_min_n_eff": "200"}
+LOW_GATES = {
+    "gate_accuracy": "0.58",
+    "gate_tune_accuracy": "0.55",
+    "gate_ece": "0.2",
+    "gate_min_n_eff": "200",
+}
 FIRST, VERDICT = date(2023, 11, 18), date(2023, 11, 27)
 
 
@@ -41,7 +46,13 @@ def test_the_planted_signal_is_promoted_and_the_martingale_is_not(route: Crpbot)
 
 
 def test_every_table_of_the_route_holds_what_it_declares(route: Crpbot) -> None:
-    expected = {"bars/trades_1m": 2880, "bars/book_1m": 1440, "features/v4": 1440, "features/v5": 1440, "bars/daily": 1}
+    expected = {
+        "bars/trades_1m": 2880,
+        "bars/book_1m": 1440,
+        "features/v4": 1440,
+        "features/v5": 1440,
+        "bars/daily": 1,
+    }
     day = FIRST + timedelta(days=1)
     for table, rows in expected.items():
         assert route.read(table, "BTC-USD", day, day).height == rows, table
@@ -130,7 +141,11 @@ def test_a_dry_run_writes_nothing_and_says_how_much(route: Crpbot) -> None:
         (("run", "--from", "2023-11-20", "--to", "2023-11-18"), 2, "lies before"),
         (("run", "--from", "2020-01-01", "--to", "2020-01-02"), 2, "start day"),
         (("run", "--until", "riches"), 2, "is no stage"),
-        (("run", "--from", "2023-11-20", "--to", "2023-11-22"), 2, "a verdict on 2023-11-22 needs features from"),
+        (
+            ("run", "--from", "2023-11-20", "--to", "2023-11-22"),
+            2,
+            "a verdict on 2023-11-22 needs features from",
+        ),
         (("fly",), 2, "No such command"),
         (("sandbox", "serve", "--recordings", "nowhere"), 2, "no such folder"),
     ],
@@ -172,7 +187,9 @@ def test_the_free_data_user_runs_on_candles_alone(tmp_path: Path) -> None:
         words = ("run", "--symbols", "BTC-USD", "--to", str(last))
         done = candles(*words, "--from", str(first - timedelta(days=0)))
         ticks = Crpbot(tmp_path / "ticks", {"sandbox_url": url})
-        refused = ticks("run", "--symbols", "BTC-USD", "--from", "2023-11-12", "--to", "2023-11-12", "--until", "features")
+        refused = ticks(
+            "run", "--symbols", "BTC-USD", "--from", "2023-11-12", "--to", "2023-11-12", "--until", "features"
+        )
     assert done.returncode == 1, done.stderr  # 1: a gate failed, as it must
     assert candles.lake.state("raw/tardis_trades", "BTC-USD", last) == "not_licensed"
     v4 = candles.read("features/v4", "BTC-USD", last, last)

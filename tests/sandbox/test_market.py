@@ -184,17 +184,13 @@ def test_latent_sigma_is_sixty_percent_a_year_and_clustered(symbol):
 def test_symbols_share_a_part_of_their_noise_and_no_pressure():
     btc, sol = latent("BTC-USD"), latent("SOL-USD")
     for name in ("u", "display", "sigma"):
-        limit = (
-            0.4 if name == "sigma" else 0.05
-        )  # sigma remembers hours, so few of its minutes are independent
+        limit = 0.4 if name == "sigma" else 0.05  # sigma remembers hours, so few of its minutes are independent
         assert abs(correlation(btc[name].to_numpy(), sol[name].to_numpy())) < limit
     returns = [np.diff(frame["log_price"].to_numpy()) for frame in (btc, sol)]
     assert 0.1 < correlation(*returns) < 0.4
 
 
-@pytest.mark.parametrize(
-    ("symbol", "low", "high"), [("BTC-USD", 63.5, 66), ("ETH-USD", 58, 61), ("SOL-USD", 49, 51)]
-)
+@pytest.mark.parametrize(("symbol", "low", "high"), [("BTC-USD", 63.5, 66), ("ETH-USD", 58, 61), ("SOL-USD", 49, 51)])
 def test_truth_accuracy_of_the_displayed_imbalance(symbol, low, high):
     days = [EPOCH + timedelta(days=n) for n in range(40)]
     top = pl.concat([market.snapshots(SPEC, symbol, day) for day in days]).select(

@@ -155,9 +155,7 @@ def test_the_last_finished_day_is_served(base):
     assert dataset(base, "coinbase/trades/2023/10/09/BTC-USD").status_code == 200
 
 
-@pytest.mark.parametrize(
-    ("timeframe", "seconds", "since"), [("1m", 60, (2023, 10, 5)), ("1d", 86_400, (2023, 9, 1))]
-)
+@pytest.mark.parametrize(("timeframe", "seconds", "since"), [("1m", 60, (2023, 10, 5)), ("1d", 86_400, (2023, 9, 1))])
 def test_ccxt_fetches_candles_and_asks_for_nothing_else(timeframe, seconds, since):
     seen: list[str] = []
     with serve(remembering(create_app(SPEC, None, KEY, today=TODAY), seen)) as base:

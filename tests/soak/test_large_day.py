@@ -43,7 +43,10 @@ def land(path: str, lake_url: str, answer) -> None:
     with TemporaryDirectory() as folder:
         parsed = parse(Path(path), BOOK, Path(folder) / "staged.parquet")
         frame = book_from(parsed.frame).select(
-            pl.lit("BTC-USD").alias("symbol"), pl.lit(DAY).alias("day"), pl.lit("coinbase").alias("venue"), pl.all()
+            pl.lit("BTC-USD").alias("symbol"),
+            pl.lit(DAY).alias("day"),
+            pl.lit("coinbase").alias("venue"),
+            pl.all(),
         )
         built = Built(frame, "complete", "test", {"quarantined_frac": 0.0})
         results, profile = audit(TABLES["raw/tardis_book"], built, "BTC-USD", DAY)

@@ -27,9 +27,7 @@ VENUE_OF_CANDLES = "coinbase"
     reads={"ticks": "raw/tardis_trades", "candles": "raw/coinbase_candles"},
     code_version="1",
 )
-def volume_1d(
-    context: dg.AssetExecutionContext, ticks: pl.LazyFrame, candles: pl.LazyFrame, lake: Lake
-) -> Built:
+def volume_1d(context: dg.AssetExecutionContext, ticks: pl.LazyFrame, candles: pl.LazyFrame, lake: Lake) -> Built:
     """One row per day and venue: traded size, known from the next midnight on.
 
     From the day's ticks, else from Coinbase's daily candle when that is the venue.
@@ -63,9 +61,7 @@ def volume_1d(
     after=("bars/volume_1d",),
     code_version="1",
 )
-def trades_1m(
-    context: dg.AssetExecutionContext, ticks: pl.LazyFrame, candles: pl.LazyFrame, lake: Lake
-) -> Built:
+def trades_1m(context: dg.AssetExecutionContext, ticks: pl.LazyFrame, candles: pl.LazyFrame, lake: Lake) -> Built:
     """One row per minute, venue and source, 1,440 a day each: ticks cut on the receive clock, and candles.
 
     Reads the day, and the daily volumes of the seven days before. A source that is not licensed has no rows;

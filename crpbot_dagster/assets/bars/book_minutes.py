@@ -51,9 +51,9 @@ def _finish(out: NDArray[np.float64]) -> None:
             out[:, column] /= valid
         out[:, IMB5] /= out[:, IMB5_TIME]
     out[:, VALID] = valid / MINUTE_US
-    out[np.ix_(out[:, VALID] < 0.5, TIMED)] = np.nan
+    out[np.ix_(out[:, VALID] < 0.5, np.array(TIMED))] = np.nan
     down = (out[:, MESSAGES] == 0) & (out[:, VALID] == 0)
-    out[np.ix_(down, SUMS)] = np.nan
+    out[np.ix_(down, np.array(SUMS))] = np.nan
 
 
 def _trade_columns(
@@ -87,7 +87,7 @@ def book_1m(deltas: pl.LazyFrame, ticks: pl.LazyFrame, day: date) -> pl.DataFram
 
     Returns
     -------
-    ts and the columns of ``COLUMNS``; null where features.md 2.2 says so. A minute's values read messages
+    ts and the columns of ``COLUMNS``; null where docs/conventions.md says so. A minute's values read messages
     received before its end only.
     """
     grid = minute_grid(day)
@@ -126,12 +126,10 @@ def snapshot_agreement(deltas: pl.LazyFrame, snapshots: pl.LazyFrame, day: date,
     """Return the share of vendor snapshots whose best ``depth`` levels equal the replayed book exactly.
 
     Compares at most 2,000 snapshots, evenly spread over the day; None when the vendor sent none. A snapshot
-    is compared with the book after every message received up to its own ``ts_received``. Method: methods.md B8.
+    is compared with the book after every message received up to its own ``ts_received``. Source: ours.
     """
     start = int(minute_grid(day)["ts"].dt.epoch("us")[0])
-    names = [
-        f"{side}_{what}_{i}" for side in ("bid", "ask") for i in range(depth) for what in ("price", "amount")
-    ]
+    names = [f"{side}_{what}_{i}" for side in ("bid", "ask") for i in range(depth) for what in ("price", "amount")]
     count = int(snapshots.select(pl.len()).collect().item())
     if count == 0:
         return None

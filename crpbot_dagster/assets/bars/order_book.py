@@ -1,4 +1,4 @@
-"""Replay of order-book updates into one row per minute (features.md 2.2).
+"""Replay of order-book updates into one row per minute (docs/conventions.md).
 
 One compiled pass over the day: the book is two arrays of sizes over the day's distinct prices, so that an
 update is one store and the best levels are a short walk from the best price. Not here: frames in and
@@ -13,8 +13,8 @@ from numba import njit
 
 from crpbot_dagster.assets.bars.tape import MINUTE_US, SECOND_US
 
-STALE_US = 60 * SECOND_US  # features.md 2.2: a state without a message for 60 s is not valid
-IMPACT_US = 5 * SECOND_US  # features.md 2.2: impact is measured 5 s after the trade
+STALE_US = 60 * SECOND_US  # docs/conventions.md: a state without a message for 60 s is not valid
+IMPACT_US = 5 * SECOND_US  # docs/conventions.md: impact is measured 5 s after the trade
 
 COLUMNS = (
     "best_bid",
@@ -51,9 +51,24 @@ COLUMNS = (
 )
 # Places in a row of the kernel's output.
 BID, ASK, MID, MICRO, MID_1S, HIGH, LOW, DEPTHS = range(8)
-SPREAD, IMB1, IMB5, DEPTH1, OFI, ADD, MODIFY, DELETE, REMOVE, ASK_UP, BID_DOWN, EFF, IMPACT, VALID, CROSSED, RESET = (
-    range(15, 31)
-)
+(
+    SPREAD,
+    IMB1,
+    IMB5,
+    DEPTH1,
+    OFI,
+    ADD,
+    MODIFY,
+    DELETE,
+    REMOVE,
+    ASK_UP,
+    BID_DOWN,
+    EFF,
+    IMPACT,
+    VALID,
+    CROSSED,
+    RESET,
+) = range(15, 31)
 IMB5_TIME, MESSAGES, WIDTH = 31, 32, 33  # scratch columns
 SUMS = (OFI, ADD, MODIFY, DELETE, REMOVE, ASK_UP, BID_DOWN, CROSSED, RESET)
 TIMED = (SPREAD, IMB1, IMB5, DEPTH1, EFF, IMPACT, HIGH, LOW)
@@ -300,7 +315,7 @@ def _look(s, prices, bids, asks):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def replay(received, exchange, snapshot, side, at, amount, prices, trades):  # type: ignore[no-untyped-def]
+def replay(received, exchange, snapshot, side, at, amount, prices, trades):  # type: ignore[no-untyped-def] # noqa: PLR0912, PLR0915
     """Replay one day; times are µs since its start. Longer than a screen: the one loop all columns share.
 
     ``trades`` = (times received, sorted; times exchange, sorted): the mids they ask for come back as the
@@ -322,12 +337,7 @@ def replay(received, exchange, snapshot, side, at, amount, prices, trades):  # t
         i += 1
     while i < rows:
         j = i + 1
-        while (
-            j < rows
-            and received[j] == received[i]
-            and exchange[j] == exchange[i]
-            and snapshot[j] == snapshot[i]
-        ):
+        while j < rows and received[j] == received[i] and exchange[j] == exchange[i] and snapshot[j] == snapshot[i]:
             j += 1
         t, te, snap = float(received[i]), float(exchange[i]), bool(snapshot[i])
         mid = 0.5 * (s[S_BID] + s[S_ASK])

@@ -1,10 +1,10 @@
-"""Trades and candles to one row per minute (features.md 2.1).
+"""Trades and candles to one row per minute (docs/conventions.md).
 
 Not here: the order book (``order_book.py``), wiring (``assets.py``). Ticks pass one compiled loop.
 """
 
 from datetime import UTC, date, datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -57,8 +57,8 @@ VALUES = (
     "large_buy_volume_usd",
     "large_sell_volume_usd",
 )
-GAP_RUN = 10  # features.md 2.1: an empty run is a gap from its tenth minute on
-LARGE_DIVISOR = 10_000  # features.md 2.1: a large trade is a ten-thousandth of an average day
+GAP_RUN = 10  # docs/conventions.md: an empty run is a gap from its tenth minute on
+LARGE_DIVISOR = 10_000  # docs/conventions.md: a large trade is a ten-thousandth of an average day
 KNOWN_DAYS = 6  # of the last 7
 
 
@@ -124,7 +124,10 @@ def aggregate(ticks: pl.LazyFrame, day: date, large_threshold: float | None, clo
     """
     signs = pl.when(pl.col("side") == "buy").then(1).when(pl.col("side") == "sell").then(-1).otherwise(0)
     found = ticks.select(
-        pl.col(f"ts_{clock}").dt.epoch("us").alias("when"), signs.cast(pl.Int8).alias("side"), "price", "amount"
+        pl.col(f"ts_{clock}").dt.epoch("us").alias("when"),
+        signs.cast(pl.Int8).alias("side"),
+        "price",
+        "amount",
     ).collect(engine="streaming")
     if not found["when"].is_sorted():
         found = found.sort("when", maintain_order=True)
@@ -132,7 +135,10 @@ def aggregate(ticks: pl.LazyFrame, day: date, large_threshold: float | None, clo
     out = np.zeros((1440, len(COLUMNS)))
     out[:, [OPEN, HIGH, LOW, CLOSE, OPEN_1S]] = np.nan
     _sum_minutes(
-        *(found[c].to_numpy() for c in ("when", "side", "price", "amount")),
+        found["when"].to_numpy(),
+        found["side"].to_numpy(),
+        found["price"].to_numpy(),
+        found["amount"].to_numpy(),
         grid["ts"].dt.epoch("us")[0],
         np.inf if large_threshold is None else large_threshold,
         out,
@@ -149,7 +155,7 @@ def aggregate(ticks: pl.LazyFrame, day: date, large_threshold: float | None, clo
 def is_gap(empty: pl.Expr) -> pl.Expr:
     """Return 1 from the tenth minute on of a run of empty minutes, else 0; reads the rows up to its own.
 
-    The rule of features.md 2.1 for a source without a capture log: it uses no hindsight.
+    The rule of docs/conventions.md for a source without a capture log: it uses no hindsight.
     """
     run = empty.cast(pl.Int32).cum_sum().over(empty.rle_id())
     return (empty & (run >= GAP_RUN)).cast(pl.Int8)
@@ -201,7 +207,7 @@ def large_threshold(volumes: pl.DataFrame) -> float | None:
     return float(known.mean()) / LARGE_DIVISOR if len(known) >= KNOWN_DAYS else None  # type: ignore[arg-type]
 
 
-def daily_bar(minutes: pl.DataFrame) -> dict[str, float | int | None]:
+def daily_bar(minutes: pl.DataFrame) -> dict[str, Any]:
     """Return open, high, low, close, volume, volume_usd, rv_1d and valid_n of a day's minute rows.
 
     ``rv_1d`` is the sum of squared one-minute log returns between neighbouring minutes that both have a

@@ -111,7 +111,11 @@ def metrics(context: dg.AssetExecutionContext, predicted: pl.LazyFrame, lake: La
         if model is None:
             continue
         asked = frame.select(
-            "ts", "label_end_ts", "y_up_15m", pl.col("test_day").alias("day"), pl.col("p_up_15m").alias("p_up")
+            "ts",
+            "label_end_ts",
+            "y_up_15m",
+            pl.col("test_day").alias("day"),
+            pl.col("p_up_15m").alias("p_up"),
         ).rename({"y_up_15m": "y_up"})
         found = evaluate(asked, model.manifest.train_base_rate, config.bootstrap_draws, config.seed)
         for name, value in found.items():

@@ -11,7 +11,7 @@ whole UTC days as the unit that could have come out differently. Arguments that 
 - ``day`` [n], any sortable type: UTC day of each row;
 - ``weights`` int64[draws, days], counts: how often each day, in time order, occurs in each resample.
 
-References to C16 and B4 are to methods.md.
+The rules of the gates are in docs/conventions.md.
 """
 
 from dataclasses import dataclass
@@ -32,17 +32,17 @@ Times: TypeAlias = npt.NDArray[np.int64] | npt.NDArray[np.datetime64]
 BinKind: TypeAlias = Literal["width", "mass"]
 Metric: TypeAlias = float | int | str | None
 
-MIN_DRAWS = 1000  # C16: "block bootstrap by day (≥ 1,000 draws)"
-CONFIDENCE = 0.95  # B4: "lower 95 %"
-ECE_BINS_MASS = 15  # C16 and B4: the gate's bins
-ECE_BINS_WIDTH = 10  # C16: reported beside it
-ECE_LOW_QUANTILE = 0.05  # B4: 5 % quantile of the day-block bootstrap
-TIERS_PCT = (50, 20, 10, 5)  # B4, row "Coverage"; 100 % is the headline
-MAX_ABS_LOGIT = 20.0  # B4, row "guards"
-MAX_CLASS_FRAC = 0.95  # B4, row "guards"
+MIN_DRAWS = 1000  # fewer make the 5 % quantile a matter of luck
+CONFIDENCE = 0.95  # the accuracy gate asks for the lower end of it
+ECE_BINS_MASS = 15  # the gate's bins
+ECE_BINS_WIDTH = 10  # reported beside it
+ECE_LOW_QUANTILE = 0.05  # of the day-block bootstrap
+TIERS_PCT = (50, 20, 10, 5)  # 100 % is the headline
+MAX_ABS_LOGIT = 20.0  # beyond it a probability is 0 or 1 to nine digits: no market gives that
+MAX_CLASS_FRAC = 0.95  # a model that always says the same is a constant
 CONSTANT_SPREAD = 1e-9  # predictions closer together than this are one number written down many times
 LOG_LOSS_FLOOR = 1e-15  # keeps the loss of a certain and wrong forecast finite; the guards report it
-KNOWN_AFTER = timedelta(minutes=1)  # design.md 3.7: a row is known at ts + 1m, there its label's life begins
+KNOWN_AFTER = timedelta(minutes=1)  # a row is known at ts + 1m, there its label's life begins
 NULL_CHUNK = 2_000_000  # numbers drawn at once for the calibrated null, about 16 MB
 
 METRIC_KEYS = (
@@ -80,7 +80,7 @@ def resample_days(days_n: int, draws: int, rng: np.random.Generator) -> Ints:
     """Return ``weights``, int64[draws, days_n]: how often each day occurs in each resample of whole days.
 
     Drawn once per evaluation and shared by its metrics. ``draws`` is at least 1,000; ``rng`` is seeded by the
-    caller. Source: Efron (1979), Annals of Statistics 7(1), 1-26, with the day as the unit; C16.
+    caller. Source: Efron (1979), Annals of Statistics 7(1), 1-26, with the day as the unit.
     """
     if draws < MIN_DRAWS:
         raise ValueError(f"at least {MIN_DRAWS} bootstrap draws are needed, got {draws}")
@@ -103,7 +103,7 @@ def accuracy_interval(p: Floats, y: Floats, day: Days, weights: Ints) -> Accurac
     """Return the accuracy with its t interval over days and its day-block bootstrap percentile interval.
 
     Both treat accuracy as a ratio of per-day sums (right calls / calls), so days may differ in length. The
-    gate reads the t interval: over few days the percentile interval covers 93 % instead of 95 % (C16).
+    gate reads the t interval: over few days the percentile interval covers 93 % instead of 95 %.
 
     Returns
     -------
@@ -112,7 +112,7 @@ def accuracy_interval(p: Floats, y: Floats, day: Days, weights: Ints) -> Accurac
 
     Source
     ------
-    Cochran (1977), Sampling Techniques, 3rd ed., ch. 6 (ratio estimator); C16.
+    Cochran (1977), Sampling Techniques, 3rd ed., ch. 6 (ratio estimator).
     """
     _refuse_bad_rows(p, y)
     right, count = _day_sums(hits(p, y), day, weights)
@@ -132,7 +132,7 @@ def accuracy_at_coverage(p: Floats, y: Floats, start: Times, end: Times, coverag
     Rows tied with the last one to enter all enter, so row order does not matter and ``n`` may exceed the
     share (a constant model has one tier: everything). ``start``, ``end`` [n] are the lives of the labels,
     half-open; ``n_eff`` is the tier's rows times the mean uniqueness among the tier's own labels.
-    Source: B4, row "Coverage"; El-Yaniv & Wiener (2010), JMLR 11, 1605-1641 (risk against coverage).
+    Source: El-Yaniv & Wiener (2010), JMLR 11, 1605-1641 (risk against coverage).
     """
     _refuse_bad_rows(p, y)
     if not 0 < coverage_pct <= 100:
@@ -150,7 +150,7 @@ def bin_index(p: Floats, bins: int, kind: BinKind) -> Ints:
     "width": edges k/bins by division (``linspace`` moves them by a bit, which moves rows). "mass": edge k is
     the sorted prediction at position ceil(k·n/bins), so bins differ by at most one row where no two
     predictions are equal; equal predictions share a bin, whatever the order of rows, and a bin may be empty.
-    Source: C16; Roelofs et al. (2022), AISTATS, arXiv 2012.08668.
+    Source: Roelofs et al. (2022), AISTATS, arXiv 2012.08668.
     """
     if bins < 1:
         raise ValueError(f"at least one bin is needed, got {bins}")
@@ -170,7 +170,7 @@ def expected_calibration_error(p: Floats, y: Floats, bins: int, kind: BinKind) -
 
     Of the probability of *up*, not of the predicted class. Noise biases it upwards: see
     ``calibrated_null_ece``.
-    Source: Naeini, Cooper & Hauskrecht (2015), AAAI; Guo et al. (2017), ICML; C16.
+    Source: Naeini, Cooper & Hauskrecht (2015), AAAI; Guo et al. (2017), ICML.
     """
     _refuse_bad_rows(p, y)
     return float(np.abs(np.bincount(bin_index(p, bins, kind), weights=y - p)).sum() / len(p))
@@ -181,7 +181,7 @@ def calibrated_null_ece(p: Floats, bins: int, kind: BinKind, draws: int, rng: np
 
     Labels are drawn row by row, each up with its own ``p``. Overlapping labels are noisier than that, so the
     debiased ECE (ECE minus this) still holds some noise: it is reported, no gate reads it.
-    Source: Bröcker (2012), Ferro & Fricker (2012) and the table of means in C16.
+    Source: Bröcker (2012), Ferro & Fricker (2012).
     """
     if draws < 1:
         raise ValueError(f"at least one draw is needed, got {draws}")
@@ -205,7 +205,7 @@ def ece_upper_bound(p: Floats, y: Floats, day: Days, weights: Ints) -> float | N
     15 equal-mass bins, fixed on the full sample: a resample moves days, not edges, so it needs only each
     day's sum of ``y - p`` per bin. A resampled ECE carries the noise twice, which the subtraction takes out
     again; the bound can therefore lie below the (upward biased) ECE itself.
-    Source: B4, row "Calibration"; Davison & Hinkley (1997), Bootstrap Methods, section 5.2 (basic bootstrap).
+    Source: Davison & Hinkley (1997), Bootstrap Methods, section 5.2 (basic bootstrap).
     """
     _refuse_bad_rows(p, y)
     index = bin_index(p, ECE_BINS_MASS, "mass")
@@ -225,7 +225,7 @@ def brier_score(p: Floats, y: Floats) -> float:
 
 
 def brier_skill(p: Floats, y: Floats, train_base_rate: float) -> float:
-    """Return 1 - Brier / (ȳ(1 - ȳ)), with ȳ the share of ups in *train*. Source: C16.
+    """Return 1 - Brier / (ȳ(1 - ȳ)), with ȳ the share of ups in *train*. Source: Brier (1950).
 
     The denominator is the base rate's score if the market drifts as it did in train. The p-value of the gate
     compares row by row with the base rate's actual score, so a lucky drift cannot pass as skill.
@@ -255,7 +255,7 @@ def better_p_value(gain: Floats, day: Days, weights: Ints) -> float | None:
 
     Source
     ------
-    Hall (1992), The Bootstrap and Edgeworth Expansion, ch. 3 (percentile-t); B4, row "Skill".
+    Hall (1992), The Bootstrap and Edgeworth Expansion, ch. 3 (percentile-t).
     """
     total, count = _day_sums(gain, day, weights)
     if len(total) < 2:
@@ -277,7 +277,7 @@ def degenerate_reasons(p: Floats) -> tuple[str, ...]:
 
     ``p`` holds all predictions made, with or without a label, NaN included. The names: ``no_predictions``,
     ``nan`` (infinite too), ``out_of_range``, ``constant``, ``one_class`` (above 95 % of the rows are called
-    up, or down), ``extreme_logit`` (some |ln(p/(1-p))| > 20). Source: B4, row "guards"; lessons.md 6.
+    up, or down), ``extreme_logit`` (some |ln(p/(1-p))| > 20). Source: ours.
     """
     if len(p) == 0:
         return ("no_predictions",)
@@ -320,7 +320,7 @@ def evaluate(frame: pl.DataFrame, train_base_rate: float, draws: int, seed: int)
 
     Source
     ------
-    C16 and B4.
+    Each part names its own; docs/conventions.md says what the gates ask.
     """
     _refuse_bad_base(train_base_rate)
     if draws < MIN_DRAWS:

@@ -19,7 +19,7 @@ from crpbot_dagster.resources.lake import Built, Lake
 from crpbot_dagster.tables.features import V5
 
 PRICE_SOURCE: dict[str, label_rules.PriceSource] = {"tardis": "mid", "coinbase": "ohlcv"}
-"""Source → the prices its labels use (features.md 1.6); fixed per source, never per row."""
+"""Source → the prices its labels use (docs/conventions.md); fixed per source, never per row."""
 
 
 class NoPrimaryRows(LookupError):

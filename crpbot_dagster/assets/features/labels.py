@@ -1,4 +1,4 @@
-"""Labels: what happened after the minute (features.md section 7). The only module that reads forward.
+"""Labels: what happened after the minute (docs/conventions.md). The only module that reads forward.
 
 The entry is the price in force one second after the row is known, never the last price the features saw,
 whose bounce between bid and ask would look like predictability.
@@ -18,7 +18,7 @@ from crpbot_dagster.assets.features.windows import Floats, lag, needed, window_m
 PriceSource = Literal["mid", "trade", "ohlcv"]
 
 HORIZON_MIN = 15
-CLASS_CUT = 0.0005  # features.md section 7: y_class_5m
+CLASS_CUT = 0.0005  # docs/conventions.md: y_class_5m
 LEAST_BARRIER = 0.0020  # twice a 10 bps round trip
 BARRIER_MIN = 60
 BARRIER_NULLS = 12
@@ -89,14 +89,12 @@ def _prices(
             raise ValueError("price source mid needs the book: build bars/book_1m, or choose trade or ohlcv")
         entry, exit_, high, low = arrays(book, "mid_1s", "mid", "mid_high", "mid_low")
     else:
-        entry, exit_, high, low = arrays(
-            trades, "open_1s" if source == "trade" else "open", "close", "high", "low"
-        )
+        entry, exit_, high, low = arrays(trades, "open_1s" if source == "trade" else "open", "close", "high", "low")
     return lead(entry, 1), exit_, high, low
 
 
 def labels(trades: pl.DataFrame, book: pl.DataFrame | None, source: PriceSource) -> pl.DataFrame:
-    """Return one row per minute of ``trades``: the labels of features.md section 7.
+    """Return one row per minute of ``trades``: the labels of docs/conventions.md.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""V5: V4 and 20 features of the order book and the tape (features.md section 4).
+"""V5: V4 and 20 features of the order book and the tape (docs/conventions.md).
 
 Reads ``bars/trades_1m`` and ``bars/book_1m`` of one symbol, venue and source on one dense grid of minutes.
 Not here: V4 (``price.py``), the replay of the book (``bars/``), wiring (``assets.py``).
@@ -96,7 +96,7 @@ def v5(trades: pl.DataFrame, book: pl.DataFrame) -> pl.DataFrame:
 
     Returns
     -------
-    One row per minute; a row reads at most the 1,413 rows before it. Source: features.md section 4.
+    One row per minute; a row reads at most the 1,413 rows before it. Source: docs/conventions.md.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""V4: 33 features from prices and volumes, and three volatility-regime flags (features.md section 3).
+"""V4: 33 features from prices and volumes, and three volatility-regime flags (docs/conventions.md).
 
 Reads ``bars/trades_1m`` of one symbol, venue and source on a dense grid of minutes; candles are enough.
 Not here: the microstructure features (``microstructure.py``), wiring (``assets.py``).
@@ -21,7 +21,7 @@ from crpbot_dagster.assets.features.windows import (
 )
 from crpbot_dagster.tables.features import REGIME_FLAGS, V4_FEATURES
 
-REGIME_ROWS = 1400  # features.md section 3: reach 1,414 with the 15 rows of atr
+REGIME_ROWS = 1400  # docs/conventions.md: reach 1,414 with the 15 rows of atr
 REGIME_QUANTILES = (0.33, 0.67)
 
 
@@ -104,7 +104,7 @@ def v4(trades: pl.DataFrame) -> pl.DataFrame:
 
     Returns
     -------
-    One row per minute; a row reads at most the 1,413 rows before it. Source: features.md section 3.
+    One row per minute; a row reads at most the 1,413 rows before it. Source: docs/conventions.md.
     """
     columns = V4_FEATURES + REGIME_FLAGS
     flags = {f.name for f in columns if f.dtype == pl.Int8}

@@ -1,7 +1,7 @@
 """Trailing-window kernels: each window is summed afresh, from its oldest row to its newest.
 
 So a value never depends on where the frame starts, and history, backfill and live agree bit for bit
-(features.md 1.2, law L3). In all of them NaN is a missing row, rows before the frame are missing, element
+(docs/conventions.md). In all of them NaN is a missing row, rows before the frame are missing, element
 ``i`` reads rows ``i - w + 1`` … ``i`` only, and the result is NaN with fewer than ``need`` valid rows.
 Not here: which column uses which window (``price.py``, ``microstructure.py``).
 """
@@ -11,11 +11,11 @@ from numba import njit
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-FLAT = 1e-12  # features.md 1.3.3: a spread below this share of the window's largest value counts as 0
+FLAT = 1e-12  # docs/conventions.md: a spread below this share of the window's largest value counts as 0
 
 
 def needed(w: int) -> int:
-    """Return ceil(0.8·w) in integers: the rows a window of ``w`` must hold (features.md 1.3.2)."""
+    """Return ceil(0.8·w) in integers: the rows a window of ``w`` must hold (docs/conventions.md)."""
     return (4 * w + 4) // 5
 
 
@@ -127,7 +127,7 @@ def weighted_mean(x, alpha, w):  # type: ignore[no-untyped-def]
     """Return the exponentially weighted mean over ``w`` rows, weights (1 − alpha)^age; unit of ``x``.
 
     A missing row keeps its place; NaN when the valid rows hold less than 80 % of the weight. The truncated
-    sum replaces a recursive filter, whose value would depend on the frame's first row (features.md 1.2).
+    sum replaces a recursive filter, whose value would depend on the frame's first row (docs/conventions.md).
     Source: ours; for alpha = 1/n see Wilder (1978), New Concepts in Technical Trading Systems.
     """
     weight = (1.0 - alpha) ** np.arange(w)

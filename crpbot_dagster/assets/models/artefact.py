@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -128,7 +129,8 @@ def load(manifest_json: str, weights: bytes, weights_sha256: str) -> Artefact:
         raise ContractBroken("the weights are not the ones that were stored: their sha256 differs")
     try:
         raw = json.loads(manifest_json)
-        found = Manifest(**{k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()})
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()}
+        found = Manifest(**fields)
     except (json.JSONDecodeError, TypeError, AttributeError) as error:
         raise ContractBroken(f"the manifest is not complete: {error}") from error
     if found.feature_table not in TABLES:

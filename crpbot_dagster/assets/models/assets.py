@@ -11,11 +11,11 @@ import polars as pl
 
 from crpbot_dagster import instruments, settings
 from crpbot_dagster.assets.checks import table_asset
-from crpbot_dagster.assets.models.validation import split_days
 from crpbot_dagster.assets.features.labels import HORIZON_MIN
 from crpbot_dagster.assets.models.artefact import Manifest, code_version, contract, digest, span, weights_of
 from crpbot_dagster.assets.models.dataset import samples
 from crpbot_dagster.assets.models.train import NotTrainable, Trained, train_logistic
+from crpbot_dagster.assets.models.validation import split_days
 from crpbot_dagster.partitions import split as split_key
 from crpbot_dagster.resources.experiments import Experiments
 from crpbot_dagster.resources.lake import Built, Lake
@@ -69,10 +69,18 @@ def _store(manifest: Manifest, trained: Trained, experiments: Experiments) -> Bu
         manifest.symbol,
         manifest.family,
         manifest.model_day,
-        {"code_version": manifest.code_version, "features_sha256": manifest.features_sha256, "fit": manifest.fit}
+        {
+            "code_version": manifest.code_version,
+            "features_sha256": manifest.features_sha256,
+            "fit": manifest.fit,
+        }
         | manifest.settings
         | {f"delta {t}": v for t, v in manifest.delta_versions.items()},
-        {"temperature": manifest.temperature, "fit_rows_n": trained.fit_rows_n, "base_rate": trained.train_base_rate},
+        {
+            "temperature": manifest.temperature,
+            "fit_rows_n": trained.fit_rows_n,
+            "base_rate": trained.train_base_rate,
+        },
         {"manifest.json": manifest.to_json().encode(), "weights.safetensors": weights},
     )
     row = {

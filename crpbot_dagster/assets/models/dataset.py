@@ -1,4 +1,4 @@
-"""From feature tables to model inputs: the transforms of features.md 1.5, and labelled samples.
+"""From feature tables to model inputs: the transforms of docs/conventions.md, and labelled samples.
 
 A row with a missing input or label is left out and counted, never filled. Not here: scaling (it is fitted
 on train rows, in the model) and which days train (``models/validation.py``).
@@ -14,7 +14,6 @@ from crpbot_dagster.assets.features.price import arrays
 from crpbot_dagster.tables.schema import Column, Table
 
 Floats = NDArray[np.float64]
-KNOWN_AFTER = np.timedelta64(60_000_000, "us")  # a row is known one minute after its ts
 
 
 def input_names(table: Table) -> tuple[str, ...]:
@@ -86,10 +85,11 @@ def samples(features: pl.DataFrame, labels: pl.DataFrame, table: Table) -> Sampl
     x = inputs(joined, table)
     known = np.isfinite(x).all(axis=1) & joined["y_up_15m"].is_not_null().to_numpy()
     kept = joined.filter(pl.Series(known))
+    known_at = kept["ts"].dt.offset_by("1m").dt.replace_time_zone(None)
     return Samples(
         x[known],
         kept["y_up_15m"].to_numpy(),
-        kept["ts"].dt.replace_time_zone(None).to_numpy() + KNOWN_AFTER,
+        known_at.to_numpy(),
         kept["label_end_ts_15m"].dt.replace_time_zone(None).to_numpy(),
         joined.height,
     )

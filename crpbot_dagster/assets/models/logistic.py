@@ -69,6 +69,7 @@ def fit_logistic(x: Floats, y: NDArray[np.int8], c: float) -> Logistic:
 
 def fit_temperature(logits: Floats, y: NDArray[np.int8]) -> float:
     """Return the temperature T > 0 that minimises the log-loss of sigmoid(logit / T) on held-out labels.
+
     The result lies in ``TEMPERATURES``; it changes no prediction's side, so accuracy stays as it was.
     """
     from scipy.optimize import minimize_scalar

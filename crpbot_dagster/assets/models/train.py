@@ -8,9 +8,9 @@ from datetime import date, timedelta
 
 import numpy as np
 
-from crpbot_dagster.assets.models.validation import Split, purge
 from crpbot_dagster.assets.models.dataset import Samples
 from crpbot_dagster.assets.models.logistic import Logistic, fit_logistic, fit_temperature
+from crpbot_dagster.assets.models.validation import Split, purge
 
 LEAST_FIT_ROWS = 1_000
 LEAST_CALIBRATION_ROWS = 500

@@ -52,7 +52,7 @@ def split_days(last_known_day: date, fit_days: int, stop_days: int, calibrate_da
 
     Source
     ------
-    methods.md C16 ("always fit on a slice after train and before test") and C17.
+    López de Prado (2018), AFML, ch. 7: calibrate on a slice after train and before test.
     """
     if isinstance(last_known_day, datetime):
         raise TypeError(f"last_known_day must be a date, got the datetime {last_known_day}")
@@ -93,7 +93,7 @@ def purge(
 
     Source
     ------
-    López de Prado (2018), AFML, ch. 7; methods.md C17.
+    López de Prado (2018), AFML, ch. 7; docs/conventions.md.
     """
     start, end = _ticks(train_start, "train_start"), _ticks(train_end, "train_end")
     if train_start.dtype != train_end.dtype or start.shape != end.shape:
@@ -167,7 +167,7 @@ def effective_n(start: Times, end: Times) -> float:
 
     Source
     ------
-    methods.md B4: "Independent = rows × mean uniqueness".
+    docs/conventions.md: "Independent = rows × mean uniqueness".
     """
     if len(start) == 0 and len(end) == 0:
         return 0.0

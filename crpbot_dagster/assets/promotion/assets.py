@@ -42,8 +42,7 @@ def candidates(metrics: pl.DataFrame, limits: Thresholds) -> dict[str, Candidate
     found = {}
     for (family,), rows in metrics.group_by("family", maintain_order=True):
         numbers: dict[str, Metric] = {
-            r["metric"]: r["text"] if r["metric"] == "guard_reasons" else r["value"]
-            for r in rows.iter_rows(named=True)
+            r["metric"]: r["text"] if r["metric"] == "guard_reasons" else r["value"] for r in rows.iter_rows(named=True)
         }
         found[str(family)] = Candidate(decide(numbers, limits), numbers)
     return found
@@ -51,12 +50,12 @@ def candidates(metrics: pl.DataFrame, limits: Thresholds) -> dict[str, Candidate
 
 def verdict_rows(found: dict[str, Candidate], choice: Choice, symbol: str, day: date) -> pl.DataFrame:
     """Return one row per family and gate, and one with gate ``verdict`` per family."""
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for family, candidate in found.items():
         decision, chosen = candidate.decision, family == choice.family
         for gate in decision.rows:
-            number = (gate.value, gate.threshold, gate.comparison, gate.n, gate.passed)
-            rows.append((symbol, day, family, chosen, gate.name, *number, decision.verdict, gate.reason))
+            measured = (gate.value, gate.threshold, gate.comparison, gate.n, gate.passed)
+            rows.append((symbol, day, family, chosen, gate.name, *measured, decision.verdict, gate.reason))
         accuracy, n_eff = candidate.metrics.get("accuracy_frac"), candidate.metrics.get("n_eff")
         number = (accuracy, None, "text", n_eff, decision.verdict == "PROMOTE")
         reason = " ".join(choice.reasons if chosen else decision.reasons)
@@ -79,8 +78,8 @@ def verify(lake: Lake, family: str, symbol: str, day: date) -> str:
     OtherPredictions
         A probability differs: what would be put in force is not what was evaluated.
     """
-    judged = lake.window("evaluations/predictions", symbol, day, day)
-    judged = judged.filter(pl.col("family") == family).sort("ts").collect()
+    predictions = lake.window("evaluations/predictions", symbol, day, day)
+    judged = predictions.filter(pl.col("family") == family).sort("ts").collect()
     trained_on, test_day = judged["model_day"][0], judged["test_day"].max()
     model = load_model(lake, family, symbol, trained_on)
     if model is None:
@@ -90,7 +89,7 @@ def verify(lake: Lake, family: str, symbol: str, day: date) -> str:
     again = predict(model, features, labels, symbol, day)["p_up_15m"].fill_null(np.nan).to_numpy()
     before = judged.filter(pl.col("test_day") == test_day)["p_up_15m"].fill_null(np.nan).to_numpy()
     if not np.array_equal(again, before, equal_nan=True):
-        raise OtherPredictions(f"{family} of {symbol} does not reproduce its predictions of {test_day}")
+        raise OtherPredictions(f"{family} of {symbol} does not reproduce its predictions of {test_day!s}")
     stored = lake.window(f"models/{family}", symbol, trained_on, trained_on).collect()
     return str(stored["mlflow_run_id"][0])
 

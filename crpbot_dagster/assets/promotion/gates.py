@@ -4,7 +4,7 @@ Pure: from metrics to a verdict, no table, no registry, no clock. The numbers co
 ``evaluations/metrics.py`` (their names are its ``METRIC_KEYS``); moving the alias of the registered model is
 ``sensors/promotion.py``.
 
-The order of the verdicts is methods.md B4's and is part of the contract:
+The order of the verdicts is docs/conventions.md's and is part of the contract:
 
 1. too few independent labels: INSUFFICIENT;
 2. the accuracy row failed: TUNE if accuracy is near enough, else INVESTIGATE, whatever else is missing;
@@ -31,7 +31,7 @@ WORDS = {">=": "at least", ">": "above", "<=": "at most", "<": "below"}
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What each row asks for; methods.md B4 names the plan's values, the caller states them.
+    """What each row asks for; docs/conventions.md names the plan's values, the caller states them.
 
     ``accuracy``, ``tune_accuracy``, ``ece``, ``p_value`` are shares; ``min_n_eff`` counts independent labels;
     ``strict`` asks the lower 95 % bound of the accuracy, not only the point, to reach ``accuracy``.
@@ -145,7 +145,7 @@ def decide(metrics: Mapping[str, Metric], thresholds: Thresholds) -> Decision:
 
     Source
     ------
-    methods.md B4, rows Accuracy, Calibration, Skill, guards.
+    docs/conventions.md, rows Accuracy, Calibration, Skill, guards.
     """
     sample = _row("sample", [_enough(metrics, thresholds)], metrics, enough=True)
     enough = sample.passed is True

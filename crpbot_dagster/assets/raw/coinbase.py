@@ -27,9 +27,7 @@ def candles_from(rows: list[list[float]], interval_s: int) -> pl.DataFrame:
     return frame.with_columns(moment.alias("ts"), pl.lit(interval_s, pl.Int32).alias("interval_s"))
 
 
-@table_asset(
-    "raw/coinbase_candles", kinds={"ccxt"}, tags={"cost": "free"}, pool="coinbase_api", code_version="1"
-)
+@table_asset("raw/coinbase_candles", kinds={"ccxt"}, tags={"cost": "free"}, pool="coinbase_api", code_version="1")
 def coinbase_candles(context: dg.AssetExecutionContext, coinbase: CoinbaseCandles) -> Built:
     """One row per candle of the day: the minutes that had a trade, and the day's own candle.
 
@@ -39,9 +37,7 @@ def coinbase_candles(context: dg.AssetExecutionContext, coinbase: CoinbaseCandle
     listing = instruments.listing(symbol, "coinbase", "coinbase", day)
     if listing is None:
         return Built(TABLES["raw/coinbase_candles"].empty(), "missing", "coinbase")
-    found = pl.concat(
-        [candles_from(coinbase.fetch(listing.name, day, s), s) for s in (MINUTE_S, DAY_S)]
-    ).with_columns(
+    found = pl.concat([candles_from(coinbase.fetch(listing.name, day, s), s) for s in (MINUTE_S, DAY_S)]).with_columns(
         pl.lit(symbol).alias("symbol"), pl.lit(day).alias("day"), pl.lit(listing.venue).alias("venue")
     )
     return Built(found, "complete" if found.height else "missing", "coinbase")

@@ -16,7 +16,7 @@ import polars as pl
 US = pl.Int64()
 EARLIEST_US = 1_230_768_000_000_000  # 2009-01-01: before it there was no Bitcoin
 LATEST_US = 4_102_444_800_000_000  # 2100-01-01
-NUMBER = r"^-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"  # faults.md 48, 49: no blanks, no thousands, no leading plus
+NUMBER = r"^-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"  # no blanks, no thousands, no leading plus
 INTEGER = r"^[0-9]{1,19}$"
 
 
@@ -87,9 +87,7 @@ def parse(path: Path, layout: Layout, staged: Path) -> Parsed:
         typed_scan(path, layout).sink_parquet(staged, compression="lz4")
     except (pl.exceptions.ComputeError, OSError) as error:
         return _as_text(path, layout, staged, str(error))
-    rows, sound = (
-        pl.scan_parquet(staged).select(pl.len(), layout.sound.sum()).collect(engine="streaming").row(0)
-    )
+    rows, sound = pl.scan_parquet(staged).select(pl.len(), layout.sound.sum()).collect(engine="streaming").row(0)
     if sound == rows:
         return Parsed(pl.scan_parquet(staged), pl.DataFrame(schema=REFUSED_SCHEMA), rows)
     return _as_text(path, layout, staged, f"{rows - sound} rows break a rule")
@@ -131,11 +129,11 @@ def _as_text(path: Path, layout: Layout, staged: Path, why: str) -> Parsed:
         ]
         + [pl.all_horizontal(readable).alias("readable") if readable else pl.lit(True).alias("readable")]
     )
-    reason = pl.when(~pl.col("complete")).then(pl.lit(f"not {len(header)} fields"))
-    reason = reason.when(~pl.col("readable")).then(pl.lit("a number is not written as a number"))
-    for text, rule in layout.rules.items():
-        reason = reason.when(~rule.fill_null(False)).then(pl.lit(text))
-    judged = typed.with_columns(reason.otherwise(None).alias("reason"))
+    broken = {f"not {len(header)} fields": ~pl.col("complete"), "a number is not written as a number": ~pl.col("readable")}
+    broken |= {text: ~rule.fill_null(False) for text, rule in layout.rules.items()}
+    # The first rule a row breaks is its reason.
+    reason = pl.coalesce(pl.when(is_broken).then(pl.lit(text)) for text, is_broken in broken.items())
+    judged = typed.with_columns(reason.alias("reason"))
     refused = judged.filter(pl.col("reason").is_not_null()).select(
         pl.col("line_n").cast(pl.Int64), "reason", pl.col("text").str.slice(0, 1000)
     )

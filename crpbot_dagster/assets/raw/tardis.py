@@ -8,6 +8,7 @@ their own (both columns are then the recorder's); a file without rows is not the
 Source: https://docs.tardis.dev/downloadable-csv-files
 """
 
+import functools
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -40,7 +41,8 @@ TRADES = Layout(
     {
         "timestamp is not a moment between 2009 and 2100": moment("timestamp"),
         "local_timestamp is not a moment between 2009 and 2100": moment("local_timestamp"),
-        "side is none of buy, sell, unknown": pl.col("side").is_in(["buy", "sell", "unknown", ""]) | pl.col("side").is_null(),
+        "side is none of buy, sell, unknown": pl.col("side").is_in(["buy", "sell", "unknown", ""])
+        | pl.col("side").is_null(),
         "price is not a positive number": positive("price"),
         "amount is not a positive number": positive("amount"),
     },
@@ -75,7 +77,7 @@ LEVEL_NAMES = {
 
 SNAPSHOTS = Layout(
     "book_snapshot_25",
-    {"timestamp": US, "local_timestamp": US, **{name: F64 for name in LEVEL_NAMES}},
+    {"timestamp": US, "local_timestamp": US, **dict.fromkeys(LEVEL_NAMES, F64)},
     {
         "timestamp is not a moment between 2009 and 2100": moment("timestamp"),
         "local_timestamp is not a moment between 2009 and 2100": moment("local_timestamp"),
@@ -110,9 +112,7 @@ def trades_from(frame: pl.LazyFrame) -> pl.LazyFrame:
 
 def book_from(frame: pl.LazyFrame) -> pl.LazyFrame:
     """Return an L2 file's rows under the platform's names."""
-    return frame.select(
-        (pl.col("line_n") - 2).alias("seq"), *clocks(), "is_snapshot", "side", "price", "amount"
-    )
+    return frame.select((pl.col("line_n") - 2).alias("seq"), *clocks(), "is_snapshot", "side", "price", "amount")
 
 
 def snapshots_from(frame: pl.LazyFrame) -> pl.LazyFrame:
@@ -180,10 +180,12 @@ def quarantine(lake: Lake, table: str, symbol: str, day: date, source: str, pars
     lake.publish("raw/quarantine", rows, symbol, day, state, table=table.replace("/", "."))
 
 
-_RAW = {"kinds": {"tardis"}, "tags": {"cost": "paid"}, "pool": "tardis_api", "code_version": "1"}
+tardis_table = functools.partial(
+    table_asset, kinds={"tardis"}, tags={"cost": "paid"}, pool="tardis_api", code_version="1"
+)
 
 
-@table_asset("raw/tardis_trades", **_RAW)
+@tardis_table("raw/tardis_trades")
 def tardis_trades(context: dg.AssetExecutionContext, tardis: TardisDatasets, lake: Lake) -> Built:
     """One row per trade of the primary venue, side = aggressor.
 
@@ -192,7 +194,7 @@ def tardis_trades(context: dg.AssetExecutionContext, tardis: TardisDatasets, lak
     return land(context, tardis, lake, "raw/tardis_trades", TRADES, trades_from)
 
 
-@table_asset("raw/tardis_book", **_RAW)
+@tardis_table("raw/tardis_book")
 def tardis_book(context: dg.AssetExecutionContext, tardis: TardisDatasets, lake: Lake) -> Built:
     """One row per level update of the primary venue's order book.
 
@@ -201,7 +203,7 @@ def tardis_book(context: dg.AssetExecutionContext, tardis: TardisDatasets, lake:
     return land(context, tardis, lake, "raw/tardis_book", BOOK, book_from)
 
 
-@table_asset("raw/tardis_book_snapshots", **_RAW)
+@tardis_table("raw/tardis_book_snapshots")
 def tardis_book_snapshots(context: dg.AssetExecutionContext, tardis: TardisDatasets, lake: Lake) -> Built:
     """One row per change of the best 25 levels of the primary venue, made by the vendor.
 
