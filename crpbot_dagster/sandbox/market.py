@@ -16,7 +16,7 @@ The market is the control experiment of the platform, so this is normative:
   by ``P_t``: whoever knew ``P_t`` would be right with probability ``1/2 + arcsin(kappa) / pi`` (jumps and
   changing volatility cost him a little). Returns are unpredictable from past returns, so candles say nothing
   (but for a trace: the last trade of a minute prints at the bid or the ask, and q leans on which).
-* The book and the tape of minute ``t`` display one noisy pressure ``q_t = P_t + 1.75 * eta_t``, the same for
+* The book and the tape of minute ``t`` display one noisy pressure ``q_t = P_t + 1.6 * eta_t``, the same for
   every level and for the tape, held from 0.2 s after the minute's start to its end: depth imbalance
   ``tanh(0.35 q_t)``, probability of a buying aggressor ``(1 + tanh(0.3 q_t)) / 2``.
 * ``sigma`` is about 60 % a year (of 525,600 minutes); its logarithm is an AR(1) with standard deviation 0.35
@@ -52,7 +52,7 @@ SIGMA_HALF_LIFE = 360  # minutes
 SHARED_EPS = 0.5  # variance share of eps common to all symbols
 JUMPS_A_DAY = 2.0
 JUMP_SIGMAS = 6.0
-DISPLAY_NOISE = 1.75
+DISPLAY_NOISE = 1.6
 DEPTH_TILT = 0.35
 TAPE_TILT = 0.30
 GRID_BPS = 0.8  # distance of two book levels, in bps of the day's opening price

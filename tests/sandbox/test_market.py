@@ -150,7 +150,7 @@ def test_latent_shocks_drive_the_return_fifteen_minutes_later(symbol):
     assert abs(u.mean()) < 0.015 and u.std() == pytest.approx(1, abs=0.015)
     sums = np.convolve(u, np.ones(15), "valid") / np.sqrt(15)
     assert np.allclose(pressure[14:], sums)
-    assert (display - pressure).std() == pytest.approx(1.75, abs=0.02)
+    assert (display - pressure).std() == pytest.approx(1.6, abs=0.02)
     assert abs(correlation(display - pressure, pressure)) < 0.015
 
     shock = np.diff(truth["log_price"].to_numpy()) / truth["sigma"].to_numpy()[1:]
