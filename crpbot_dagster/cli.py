@@ -31,6 +31,7 @@ from crpbot_dagster import instruments, settings
 from crpbot_dagster.settings import PROJECT, Settings, SettingsError
 
 OK, FAILED, USAGE, MISSING = 0, 1, 2, 3
+DATA_MISSING = ("NoPrimaryRows", "IncompleteError")  # errors that say: fetch it first
 
 app = typer.Typer(
     help="crpbot: market data in, honest verdicts out. Every verb drives Dagster; `crpbot dev` opens its UI.",
@@ -101,18 +102,18 @@ def run(
     needs_verdict = runs.STAGES.index(until) >= runs.STAGES.index("models")
     first = _day(from_, "--from") or (runs.verdict_window(last, config) if needs_verdict else last)
     try:
-        plans = {s: runs.plan(s, first, last, until, config) for s in _symbols(symbols, config)}
+        plans = _plans(_symbols(symbols, config), first, last, until, config)
     except runs.PlanError as error:
         console.print(str(error), style="red", highlight=False)
         raise typer.Exit(USAGE) from error
     if dry_run:
         _show_plan(plans, config, as_json)
         return
-    code = _execute(plans)
+    code = _execute(plans, as_json)
     if needs_verdict and runs.STAGES.index(until) == len(runs.STAGES) - 1 and code == OK:
         code = _show_verdicts(list(plans), last, as_json)
-    elif as_json:
-        typer.echo(json.dumps({"ok": code == OK}))
+    elif as_json and code == OK:
+        typer.echo(json.dumps({"ok": True}))
     raise typer.Exit(code)
 
 
@@ -129,14 +130,14 @@ def demo(as_json: AsJson = False) -> None:
         console.print("the demo runs on the sandbox: unset CRPBOT_MARKET", style="red")
         raise typer.Exit(USAGE)
     last = runs.first_verdict(config)
-    plans = {s: runs.plan(s, runs.verdict_window(last, config), last, "promotion", config) for s in config.symbols}
+    plans = _plans(list(config.symbols), runs.verdict_window(last, config), last, "promotion", config)
     console.print(
         f"sandbox market, seed {config.sandbox_seed}: {config.fit_days} days to fit, {config.stop_days} to stop "
         f"early, {config.calibrate_days} to calibrate, {config.test_days} to test; verdict on {last}; "
         f"state in {config.home_dir}"
     )
     started = time.perf_counter()
-    code = _execute(plans)
+    code = _execute(plans, as_json)
     console.print(f"{sum(len(p) for p in plans.values())} runs in {time.perf_counter() - started:.0f} s")
     if code == OK:
         # The demo succeeded when it reached its verdicts, whatever they are.
@@ -269,8 +270,8 @@ def _lake(config: Settings) -> dict[str, Any]:
 
 def _next_steps(config: Settings, found: dict[str, Any]) -> list[str]:
     made = found["lake"]["made from"]
-    if made not in ("nothing yet", config.market):
-        return [f"error: the lake was made from {made}; choose another CRPBOT_LAKE or CRPBOT_MARKET={made}"]
+    if made not in ("nothing yet", config.stamp):
+        return [f"error: the lake was made from {made}, the settings say {config.stamp}: choose another CRPBOT_LAKE"]
     silent = [s for s, answer in found["sources"].items() if "does not answer" in answer]
     if silent:
         return [f"error: {', '.join(silent)} cannot be reached: check the network or the URL"]
@@ -280,6 +281,15 @@ def _next_steps(config: Settings, found: dict[str, Any]) -> list[str]:
         "crpbot dev, to look at what is there",
         "crpbot run --dry-run, to see what the next verdict needs",
     ]
+
+
+def _plans(symbols: list[str], first: date, last: date, until: str, config: Settings) -> dict[str, list[Any]]:
+    from crpbot_dagster import runs
+    from crpbot_dagster.instance import lake_of
+
+    lake, today = lake_of(config), datetime.now(UTC).date()
+    held = {s: frozenset(lake.days("features/v5", s)) for s in symbols}
+    return {s: runs.plan(s, first, last, until, config, today, held[s]) for s in symbols}
 
 
 def _show_plan(plans: dict[str, list[Any]], config: Settings, as_json: bool) -> None:
@@ -299,7 +309,7 @@ def _show_plan(plans: dict[str, list[Any]], config: Settings, as_json: bool) -> 
     typer.echo("A source day is one day of files per symbol: trades, book, snapshots, candles.")
 
 
-def _execute(plans: dict[str, list[Any]]) -> int:
+def _execute(plans: dict[str, list[Any]], as_json: bool) -> int:
     """Run the plans, one process per symbol, with a progress bar; return the exit code."""
     from crpbot_dagster import definitions
     from crpbot_dagster.instance import platform
@@ -312,7 +322,7 @@ def _execute(plans: dict[str, list[Any]]) -> int:
         Progress(*columns, TimeRemainingColumn(), TextColumn("{task.fields[now]}"), console=console) as progress,
     ):
         if any(t.startswith("models/") for steps in plans.values() for step in steps for t in step.tables):
-            definitions.resources(config)["experiments"].prepare()
+            definitions.resources(config)["experiments"].process_config_and_initialize().prepare()
         bars = {s: progress.add_task(s, total=len(steps), now="") for s, steps in plans.items()}
         for symbol, now, failure in run_plans(plans, config.parallel_symbols):
             progress.update(bars[symbol], advance=1, now=now)
@@ -320,10 +330,11 @@ def _execute(plans: dict[str, list[Any]]) -> int:
                 failures.append(f"{symbol} {now}: {failure}")
     for failure in failures:
         console.print(failure, style="red", highlight=False)
-    missing = ("NoPrimaryRows", "IncompleteError", "has no bars", "lacks")
+    if failures and as_json:
+        typer.echo(json.dumps({"ok": False, "failures": failures}))
     if not failures:
         return OK
-    return MISSING if all(any(m in f for m in missing) for f in failures) else FAILED
+    return MISSING if all(any(f"{m}:" in f for m in DATA_MISSING) for f in failures) else FAILED
 
 
 def _show_verdicts(symbols: list[str], day: date, as_json: bool) -> int:

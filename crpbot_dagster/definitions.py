@@ -3,27 +3,28 @@
 from typing import Any
 
 import dagster as dg
+from pydantic import SecretStr
 
 from crpbot_dagster import settings
 from crpbot_dagster.assets import ROUTE
 from crpbot_dagster.resources.exchanges import CoinbaseCandles
 from crpbot_dagster.resources.experiments import Experiments
 from crpbot_dagster.resources.lake import Door, Lake
-from crpbot_dagster.resources.tardis import TardisDatasets, secret
+from crpbot_dagster.resources.tardis import TardisDatasets
 from crpbot_dagster.resources.warehouse import Warehouse
-from crpbot_dagster.settings import Settings
+from crpbot_dagster.settings import PREFIX, Settings
 
 
 def resources(config: Settings) -> dict[str, Any]:
     """Return the resources by key, from the settings."""
-    lake = Lake(url=config.lake_url, market=config.market, start_day=config.start_day.isoformat())
+    lake = Lake(url=config.lake_url, market=config.stamp, start_day=config.start_day.isoformat())
     return {
         "lake": lake,
         "door": Door(lake=lake, base_dir=config.lake_url),
         "warehouse": Warehouse(lake=lake),
         "tardis": TardisDatasets(
             endpoint=config.endpoint("tardis"),
-            api_key=secret(config.tardis_api_key),
+            api_key=_from_environment("tardis_api_key", config.tardis_api_key),
             timeout_s=config.fetch_timeout_s,
         ),
         "coinbase": CoinbaseCandles(
@@ -32,10 +33,15 @@ def resources(config: Settings) -> dict[str, Any]:
             polite=config.market == "live",
         ),
         "experiments": Experiments(
-            tracking_url=secret(config.mlflow_url) or f"sqlite:///{config.home_dir}/mlflow.db",
+            tracking_url=_from_environment("mlflow_url", config.mlflow_url),
             artifact_root=str(config.home_dir / "mlflow"),
         ),
     }
+
+
+def _from_environment(name: str, value: SecretStr | None) -> str:
+    # By name: Dagster shows a resource's configuration in the UI and keeps it in its snapshots.
+    return dg.EnvVar(f"{PREFIX}{name.upper()}") if value is not None else ""
 
 
 def definitions(config: Settings) -> dg.Definitions:

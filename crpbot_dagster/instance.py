@@ -36,9 +36,8 @@ def platform(market: bool) -> Iterator[Settings]:
         if config.postgres_url is None:
             embedded = postgres.start(config.home_dir / "postgres")
             stack.callback(embedded.server.cleanup)
-            settings.export(postgres_url=embedded.dagster_url)
-            if config.mlflow_url is None:
-                settings.export(mlflow_url=embedded.mlflow_url)
+            tracker = {} if config.mlflow_url is not None else {"mlflow_url": embedded.mlflow_url}
+            settings.export(postgres_url=embedded.dagster_url, **tracker)
         os.environ["DAGSTER_HOME"] = str(_dagster_home(config.home_dir))
         # The sixty events that announce a run's assets and checks are written in one go.
         os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "100")
@@ -51,7 +50,7 @@ def platform(market: bool) -> Iterator[Settings]:
 
 def lake_of(config: Settings) -> Lake:
     """Return the lake that the settings name."""
-    return Lake(url=config.lake_url, market=config.market, start_day=config.start_day.isoformat())
+    return Lake(url=config.lake_url, market=config.stamp, start_day=config.start_day.isoformat())
 
 
 def market_app(config: Settings, api_key: str | None = None):  # type: ignore[no-untyped-def]

@@ -61,45 +61,48 @@ def first_verdict(config: Settings) -> date:
     return config.start_day + timedelta(days=days)
 
 
-def plan(symbol: str, first: date, last: date, until: str, config: Settings) -> list[Step]:
+def plan(
+    symbol: str, first: date, last: date, until: str, config: Settings, today: date, held: frozenset[date]
+) -> list[Step]:
     """Return the runs that bring ``symbol`` from raw to stage ``until`` over ``first`` … ``last``, in order.
 
-    Days before ``first`` are added where ``first`` needs them: one of bars, seven of volumes. Labels end the
-    day before ``last``; models, evaluations and promotion are those of a verdict on ``last``.
+    Days before ``first`` are added where ``first`` needs them: one of bars, seven of volumes. The labels of a day
+    are built with the next one, so they end the day before ``last``; they begin the day before ``first`` when
+    ``held``, the days whose features are in the lake, has it. Models, evaluations and promotion are those of a
+    verdict on ``last``.
 
     Raises
     ------
     PlanError
-        The range is empty, starts before the platform does, or is too short for a verdict.
+        The range is empty, not over yet, starts before the platform does, or is too short for a verdict.
     """
     if last < first:
         raise PlanError(f"--to {last} lies before --from {first}")
     if first < config.start_day:
         raise PlanError(f"--from {first} lies before the start day {config.start_day}: set CRPBOT_START_DAY")
+    if last >= today:
+        raise PlanError(f"--to {last} is not over yet (UTC): the last whole day is {today - timedelta(days=1)}")
     reached = STAGES[: STAGES.index(until) + 1]
-    steps = [Step(symbol, d, WARM_VOLUMES) for d in _days_before(first, VOLUME_DAYS, LOOK_BACK_DAYS, config)]
-    if "features" in reached:
-        steps += [Step(symbol, d, WARM_BARS) for d in _days_before(first, LOOK_BACK_DAYS, 0, config)]
-    daily = [t for s in reached if s in ("raw", "bars", "features") for t in tables_of(s)]
-    daily = [t for t in daily if t != "features/labels"]
-    day = first
-    while day <= last:
+    if "models" in reached and first > (needed := verdict_window(last, config)):
+        raise PlanError(
+            f"a verdict on {last} needs features from {needed} on ({config.window_days} days to train, "
+            f"{config.test_days} to test): choose --from {needed}, a later --to, or --until features"
+        )
+    look_back = LOOK_BACK_DAYS if "features" in reached else 0
+    steps = []
+    if "bars" in reached:
+        steps += [Step(symbol, d, WARM_VOLUMES) for d in _days_before(first, VOLUME_DAYS, look_back, config)]
+    steps += [Step(symbol, d, WARM_BARS) for d in _days_before(first, look_back, 0, config)]
+    daily = [t for s in reached if s in ("raw", "bars", "features") for t in tables_of(s) if t != "features/labels"]
+    for i in range((last - first).days + 1):
+        day = first + timedelta(days=i)
         steps.append(Step(symbol, day, tuple(daily)))
-        if "features" in reached and day > first:
-            steps.append(Step(symbol, day - timedelta(days=1), ("features/labels",)))
-        day += timedelta(days=1)
+        before = day - timedelta(days=1)
+        if "features" in reached and (i > 0 or before in held):
+            steps.append(Step(symbol, before, ("features/labels",)))
     if "models" in reached:
-        needed = verdict_window(last, config)
-        if first > needed:
-            raise PlanError(
-                f"a verdict on {last} needs features from {needed} on ({config.window_days} days to train, "
-                f"{config.test_days} to test): choose --from {needed}, a later --to, or --until features"
-            )
-        trained = model_day(last, config.test_days)
-        steps.append(Step(symbol, trained, tables_of("models")))
-    for stage in ("evaluations", "promotion"):
-        if stage in reached:
-            steps.append(Step(symbol, last, tables_of(stage)))
+        steps.append(Step(symbol, model_day(last, config.test_days), tables_of("models")))
+    steps += [Step(symbol, last, tables_of(s)) for s in ("evaluations", "promotion") if s in reached]
     return steps
 
 
@@ -148,19 +151,20 @@ def run_steps(
 
 
 def failure_of(result: dg.ExecuteInProcessResult) -> str:
-    """Return the innermost error message of a failed run, in one line."""
+    """Return the first error of a failed run, ``Class: message``, as the code that raised it worded it."""
     for event in result.all_events:
         if event.is_step_failure:
             said = event.step_failure_data.user_failure_data
-            text = said.description if said is not None else _innermost(event.step_failure_data.error)
+            text = f"Failure: {said.description}" if said is not None else _worded(event.step_failure_data.error)
             return f"{event.step_key}: {text}"
     for event in result.all_events:
         if event.event_type == dg.DagsterEventType.RUN_FAILURE:
-            return _innermost(event.job_failure_data.error)
+            return _worded(event.job_failure_data.error)
     return "the run failed and left no error: look at it in the UI"
 
 
-def _innermost(error: SerializableErrorInfo | None) -> str:
-    while error is not None and error.cause is not None:
+def _worded(error: SerializableErrorInfo | None) -> str:
+    # Dagster wraps what a step raised; our own message stands above the library error it came from.
+    while error is not None and error.cause is not None and (error.cls_name or "").startswith("Dagster"):
         error = error.cause
     return error.message.strip() if error is not None else "no error was recorded"

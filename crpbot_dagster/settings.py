@@ -14,6 +14,8 @@ from typing import Literal, Self
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from crpbot_dagster import instruments
+
 PREFIX = "CRPBOT_"
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -27,7 +29,8 @@ class SettingsError(ValueError):
 class Settings(BaseSettings):
     """The platform's settings; ``.env.example`` lists each with a comment."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+    # Errors must not print the input: it holds the keys.
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, hide_input_in_errors=True)
 
     # Where things are
     home: Path = Path(".crpbot")
@@ -47,7 +50,7 @@ class Settings(BaseSettings):
     fetch_timeout_s: float = Field(600.0, gt=0)
 
     # What is built
-    symbols: tuple[str, ...] = ("BTC-USD", "ETH-USD", "SOL-USD")
+    symbols: tuple[str, ...] = instruments.symbols()
     start_day: date = date(2023, 11, 10)
     primary: dict[str, str] = Field(default_factory=dict)
 
@@ -79,6 +82,13 @@ class Settings(BaseSettings):
             raise SettingsError(
                 f"{PREFIX}MARKET=recordings needs {PREFIX}RECORDINGS, the folder that holds the recorded files"
             )
+        if self.recordings is not None and not self.recordings.is_dir():
+            raise SettingsError(f"{PREFIX}RECORDINGS: there is no folder {self.recordings}")
+        if self.postgres_url is not None and self.mlflow_url is None:
+            raise SettingsError(f"{PREFIX}POSTGRES_URL is set: name MLflow's database too, {PREFIX}MLFLOW_URL")
+        unlisted = [s for s in self.symbols if s not in instruments.symbols()]
+        if unlisted:
+            raise SettingsError(f"{PREFIX}SYMBOLS: {', '.join(unlisted)} is not in instruments.py")
         if self.gate_tune_accuracy > self.gate_accuracy:
             raise SettingsError(f"{PREFIX}GATE_TUNE_ACCURACY must not exceed {PREFIX}GATE_ACCURACY")
         return self
@@ -90,8 +100,15 @@ class Settings(BaseSettings):
 
     @property
     def lake_url(self) -> str:
-        """Address of the lake: a folder or an object-store URL."""
+        """The lake's folder."""
         return self.lake or str(self.home_dir / "lake")
+
+    @property
+    def stamp(self) -> str:
+        """What a lake is stamped with: data of another market never joins it, nor of another simulated one."""
+        if self.market == "sandbox":
+            return f"sandbox, seed {self.sandbox_seed}, density {self.sandbox_density:g}"
+        return self.market
 
     @property
     def window_days(self) -> int:

@@ -25,8 +25,9 @@ def run_plans(plans: dict[str, list[Step]], at_once: int) -> Iterator[tuple[str,
     """
     # Workers that meet an empty database at once would all try to lay its tables and its pools.
     with dg.DagsterInstance.get() as instance:
-        for pool in POOLS:
-            instance.event_log_storage.initialize_concurrency_limit_to_default(pool)
+        storage = instance.event_log_storage
+        for pool in set(POOLS) - storage.get_concurrency_keys():
+            storage.initialize_concurrency_limit_to_default(pool)
     context = multiprocessing.get_context("spawn")
     news: Any = context.Queue()
     waiting = list(plans)

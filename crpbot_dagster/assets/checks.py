@@ -39,6 +39,10 @@ class ExpectationCrash(RuntimeError):
     """An expectation itself failed to run: an error of the platform, not of the data."""
 
 
+class NotMeasured(RuntimeError):
+    """A blocking rule has no number: the asset reports no such fact, or the frame cannot give it."""
+
+
 def judge(rows: pl.DataFrame) -> set[str]:
     """Return the names of the measures outside their limits; Great Expectations says whether there are any.
 
@@ -100,6 +104,10 @@ def audit(
     numbers: dict[tuple[str, str], float | None] = {}
     for c, m in asked:
         value = found.pop(f"{c.name}/{m.name}") if isinstance(m.value, pl.Expr) else built.facts.get(m.value)
+        if value is None and c.blocking:
+            raise NotMeasured(
+                f"{table.name}: {c.name}, {m.name} has no value: a rule that cannot be measured holds nothing"
+            )
         numbers[c.name, m.name] = value
     rows = pl.DataFrame(
         {
@@ -186,7 +194,13 @@ def publish(table: Table, built: Built, symbol: str, day: date, started: float) 
     by_name = {c.name: (c, ok, numbers) for c, ok, numbers in results}
     blocked = []
     for declared in (table.hard_rules(symbol, day, own=True), *table.checks):
-        check, passed, numbers = by_name.get(declared.name, (declared, True, {}))
+        # A day the source should have and has not is no good news, though there is nothing to measure.
+        unasked: tuple[Check, bool, dict[str, float | None]] = (
+            declared,
+            built.state != "missing" or declared.blocking,
+            {},
+        )
+        check, passed, numbers = by_name.get(declared.name, unasked)
         if check.blocking and not passed:
             blocked.append(check.name)
         yield dg.AssetCheckResult(
@@ -205,8 +219,10 @@ def publish(table: Table, built: Built, symbol: str, day: date, started: float) 
     yield dg.Output(
         Audited(built, int(profile["rows"] or 0)),
         metadata=_metadata(built, profile, time.perf_counter() - started),
-        data_version=None,
     )
+    # Dagster stores an output before it asks for the next event.
+    if built.after is not None:
+        built.after()
 
 
 def _words(check: Check, passed: bool, numbers: Mapping[str, float | None], state: str) -> str:

@@ -35,6 +35,7 @@ class CoinbaseCandles(dg.ConfigurableResource):
                 "urls": {"api": {"rest": self.endpoint}},
                 "timeout": int(min(self.timeout_s, 60) * 1000),
                 "enableRateLimit": self.polite,
+                "options": {"maxRetriesOnFailure": 3, "maxRetriesOnFailureDelay": 1000},
             }
         )
 

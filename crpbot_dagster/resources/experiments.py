@@ -8,12 +8,18 @@ import logging
 import os
 import tempfile
 from collections.abc import Mapping
+from datetime import date
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 from pydantic import PrivateAttr
+
+
+class OtherMarket(ValueError):
+    """The model in force was made from another market: simulated and real data never mix."""
+
 
 CHAMPION, PREVIOUS = "champion", "previous"
 
@@ -32,6 +38,8 @@ class Experiments(dg.ConfigurableResource):
 
     def client(self) -> Any:
         """Return the MLflow client of this tracker."""
+        if not self.tracking_url:
+            raise RuntimeError("no experiment tracker: start Dagster with `crpbot dev`, or set CRPBOT_MLFLOW_URL")
         if self._client is None:
             os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
             from mlflow import MlflowClient
@@ -73,19 +81,42 @@ class Experiments(dg.ConfigurableResource):
         client.set_terminated(run.info.run_id)
         return str(run.info.run_id)
 
-    def promote(self, symbol: str, run_id: str, tags: Mapping[str, str]) -> int:
+    def stored(self, run_id: str, name: str) -> bytes:
+        """Return one of the files that a training run recorded."""
+        from mlflow.artifacts import download_artifacts
+
+        with tempfile.TemporaryDirectory() as folder:
+            found = download_artifacts(
+                run_id=run_id, artifact_path=f"model/{name}", dst_path=folder, tracking_uri=self.tracking_url
+            )
+            return Path(found).read_bytes()
+
+    def promote(self, symbol: str, run_id: str, verdict_day: date, market: str, family: str) -> int:
         """Register a training run's model and put it in force; the former champion becomes ``previous``.
 
-        Promoting the run that is already in force changes nothing. Returns the registered version.
+        Promoting the run that is already in force, or an older verdict than the one in force, changes
+        nothing: a backfill of the past does not turn the present back. Returns the version in force.
+
+        Raises
+        ------
+        OtherMarket
+            The champion was made from another market's data.
         """
         client, name = self.client(), registered_name(symbol)
         if not client.search_registered_models(f"name = '{name}'"):
             client.create_registered_model(name)
         now = self.in_force(symbol)
-        if now is not None and now["run_id"] == run_id:
-            return int(now["version"])
+        if now is not None:
+            if now["tags"].get("market") != market:
+                raise OtherMarket(
+                    f"the champion of {symbol} was made from {now['tags'].get('market')!r} data, this one from "
+                    f"{market!r}: use another experiment tracker (CRPBOT_MLFLOW_URL or CRPBOT_HOME)"
+                )
+            if now["run_id"] == run_id or verdict_day.isoformat() < now["tags"]["verdict_day"]:
+                return int(now["version"])
+        tags = {"market": market, "family": family, "verdict_day": verdict_day.isoformat()}
         source = f"{client.get_run(run_id).info.artifact_uri}/model"
-        version = int(client.create_model_version(name, source, run_id, tags=dict(tags)).version)
+        version = int(client.create_model_version(name, source, run_id, tags=tags).version)
         if now is not None:
             client.set_registered_model_alias(name, PREVIOUS, str(now["version"]))
         client.set_registered_model_alias(name, CHAMPION, str(version))

@@ -9,7 +9,7 @@ Source: the Delta transaction protocol, "Transaction Identifiers",
 https://github.com/delta-io/delta/blob/master/PROTOCOL.md#transaction-identifiers
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from tempfile import TemporaryDirectory
@@ -51,6 +51,7 @@ class Built:
     facts: Mapping[str, float] = field(default_factory=dict)
     notes: Mapping[str, Any] = field(default_factory=dict)
     folder: TemporaryDirectory[str] | None = None  # holds the staged file; lives until the door has read it
+    after: Callable[[], None] | None = None  # what may happen only once the partition is published
 
     def __post_init__(self) -> None:
         if self.state not in STATE_CODE:
@@ -83,7 +84,7 @@ def broken_rules(table: Table, frame: pl.LazyFrame, symbol: str, day: date) -> l
 class Lake(dg.ConfigurableResource):
     """Reads and writes the lake's tables by name.
 
-    ``url`` is a folder or an object-store URL, ``market`` the stamp (sandbox, live, recordings),
+    ``url`` is its folder, ``market`` the stamp (live, recordings, or which simulated market),
     ``start_day`` the first day of the platform, before which nothing exists.
     """
 
@@ -143,7 +144,7 @@ class Lake(dg.ConfigurableResource):
         if made != self.market:
             raise StampError(
                 f"the lake at {self.url} was made from {made!r} data and the market is set to {self.market!r}: "
-                "choose another CRPBOT_LAKE, or CRPBOT_MARKET as before"
+                "choose another CRPBOT_HOME, or the market's settings as before"
             )
         self._stamped = True
 
@@ -244,23 +245,28 @@ class Lake(dg.ConfigurableResource):
     def window(self, table: str, symbol: str, first: date, last: date) -> pl.LazyFrame:
         """Return the rows of ``symbol`` on ``first`` … ``last``: all of those days, or an error.
 
-        Days before the platform's start day do not exist and are not asked for.
-
         Raises
         ------
         IncompleteError
             A day of the window was never published; the message names each.
         """
-        first = max(first, date.fromisoformat(self.start_day))
         days = [first + timedelta(days=i) for i in range((last - first).days + 1)]
         absent = self.missing(table, symbol, days)
         if absent:
             shown = ", ".join(d.isoformat() for d in absent[:10]) + (" …" if len(absent) > 10 else "")
             raise IncompleteError(
                 f"{table} of {symbol} lacks {len(absent)} of the {len(days)} days asked for: {shown}. "
-                f"Materialise them first: crpbot run --symbols {symbol} --from {absent[0]} --to {absent[-1]}"
+                f"Materialise them first: {_advice(table, symbol, absent[0], absent[-1])}"
             )
         return self.scan(table, symbol, first, last)
+
+    def look_back(self, table: str, symbol: str, first: date, last: date) -> pl.LazyFrame:
+        """Return a window whose days before the platform's start day do not exist and are not asked for.
+
+        For look-backs alone: a training or test window is never shortened.
+        """
+        first = max(first, date.fromisoformat(self.start_day))
+        return self.window(table, symbol, first, last) if first <= last else TABLES[table].empty().lazy()
 
     def version(self, table: str) -> int | None:
         """Return the Delta version of a table, None when it does not exist."""
@@ -306,6 +312,15 @@ class Door(PolarsDeltaIOManager):
         if len(symbols) != 1:
             raise IncompleteError(f"{name}: one symbol at a time, asked for {sorted(symbols)}")
         return self.lake.window(name, symbols.pop(), days[0], days[-1])
+
+
+def _advice(table: str, symbol: str, first: date, last: date) -> str:
+    stage = TABLES[table].stage
+    if stage in ("models", "evaluations", "promotion"):
+        return f"crpbot run --symbols {symbol} --to {last} --until {stage}"
+    # The labels of a day are built once the next day is there.
+    end = last + timedelta(days=1) if table == "features/labels" else last
+    return f"crpbot run --symbols {symbol} --from {first} --to {end} --until {stage}"
 
 
 def _partition(context: dg.OutputContext) -> tuple[str, date]:

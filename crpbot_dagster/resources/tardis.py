@@ -3,9 +3,10 @@
 Not here: what the columns mean (``assets/raw/``). Vendor's page: https://docs.tardis.dev/downloadable-csv-files
 """
 
+import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,6 @@ from tempfile import TemporaryDirectory
 from urllib.error import HTTPError
 
 import dagster as dg
-from pydantic import SecretStr
 
 FINAL_STATES = {401: "not_licensed", 403: "not_licensed", 404: "missing"}
 
@@ -60,8 +60,11 @@ class TardisDatasets(dg.ConfigurableResource):
         started = time.perf_counter()
         with TemporaryDirectory(prefix="tardis-") as folder:
             state = self._download(exchange, data_type, name, day, folder, url)
-            files = list(Path(folder).glob("*.csv.gz")) if state == "complete" else []
-            yield Fetched(files[0] if files else None, state, url, time.perf_counter() - started)
+            files = list(Path(folder).glob("*.csv.gz"))
+            if state == "complete" and not files:
+                raise SourceError(f"{url}: the client reported success and left no file")
+            path = files[0] if state == "complete" else None
+            yield Fetched(path, state, url, time.perf_counter() - started)
 
     def _download(self, exchange: str, data_type: str, name: str, day: date, folder: str, url: str) -> str:
         import tardis_dev
@@ -80,21 +83,29 @@ class TardisDatasets(dg.ConfigurableResource):
                 concurrency=1,
             )
 
-        # A thread of its own: the client runs an event loop and refuses to do so inside another.
-        pool = ThreadPoolExecutor(1)
+        # A thread of its own: the client runs an event loop and refuses to do so inside another. A daemon: past
+        # the timeout nobody waits for its retries any more, not even the interpreter's end.
+        outcome: Future[None] = Future()
+        threading.Thread(target=_settle, args=(outcome, download), daemon=True).start()
         try:
-            pool.submit(download).result(timeout=self.timeout_s)
+            outcome.result(timeout=self.timeout_s)
         except HTTPError as error:
+            if error.code in (401, 403) and self.api_key:
+                raise SourceError(
+                    f"Tardis refuses {url} ({error.code}) although CRPBOT_TARDIS_API_KEY is set: the key is wrong or "
+                    "its plan does not cover this file; unset it to go on without"
+                ) from error
             if error.code in FINAL_STATES:
                 return FINAL_STATES[error.code]
             raise SourceError(f"Tardis answered {error.code} to {url}: {error.reason}") from error
         except FutureTimeout as error:
             raise SourceError(f"no complete answer from {url} within {self.timeout_s:.0f} s") from error
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
         return "complete"
 
 
-def secret(value: SecretStr | None) -> str:
-    """Return a secret's text, empty when it is not set."""
-    return value.get_secret_value() if value is not None else ""
+def _settle(outcome: Future[None], work: Callable[[], None]) -> None:
+    try:
+        work()
+        outcome.set_result(None)
+    except BaseException as error:  # noqa: BLE001 - handed on whole: the caller sees it from result()
+        outcome.set_exception(error)

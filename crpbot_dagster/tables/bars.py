@@ -95,13 +95,24 @@ TRADES_1M = Table(
             "gaps",
             False,
             "no minute of the day is a gap: feed down, or from the tenth minute of an empty run",
-            (Measure("minutes in gaps, worst source", pl.col("is_gap").cast(pl.Int64).sum(), 0, 0),),
+            (
+                Measure(
+                    "minutes in gaps, worst source", pl.col("is_gap").cast(pl.Int64).sum().over("source").max(), 0, 0
+                ),
+            ),
         ),
         Check(
             "coverage",
             False,
-            "at least 90 % of the minutes have a trade",
-            (Measure("share of minutes with a close", pl.col("close").is_not_null().mean(), 0.9, 1),),
+            "at least 90 % of the minutes have a trade, in every source",
+            (
+                Measure(
+                    "share of minutes with a close, worst source",
+                    pl.col("close").is_not_null().mean().over("source").min(),
+                    0.9,
+                    1,
+                ),
+            ),
         ),
     ),
 )

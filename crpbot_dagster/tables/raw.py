@@ -60,7 +60,16 @@ TARDIS_TRADES = Table(
         Column("amount", pl.Float64(), "coin", "size", "> 0", required=True),
     ),
     (QUARANTINE_SHARE,),
-    (CLOCK_SKEW, COVERAGE),
+    (
+        CLOCK_SKEW,
+        COVERAGE,
+        Check(
+            "duplicates",
+            False,
+            "no trade was delivered twice; repeated ids are dropped and counted",
+            (Measure("rows dropped", "duplicates_n", 0, 0),),
+        ),
+    ),
     ordered_by="seq",
     streamed=True,
 )

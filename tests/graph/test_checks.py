@@ -11,7 +11,7 @@ from conftest import DAYS, with_clocks
 
 from crpbot_dagster.assets import checks
 from crpbot_dagster.assets.bars.tape import candles_1m, daily_bar
-from crpbot_dagster.assets.checks import ExpectationCrash, audit, judge, table_asset
+from crpbot_dagster.assets.checks import ExpectationCrash, NotMeasured, audit, judge, publish, table_asset
 from crpbot_dagster.assets.features.assets import largest_correlation
 from crpbot_dagster.assets.features.labels import labels
 from crpbot_dagster.assets.features.microstructure import v5
@@ -25,6 +25,7 @@ from crpbot_dagster.tables.schema import Check
 SYMBOL, DAY = "BTC-USD", DAYS[1]
 FACTS = {
     "quarantined_frac": 0.0,
+    "duplicates_n": 0.0,
     "snapshot_agreement": 1.0,
     "market_1m_mid_near_trades": 0.0,
     "label_correlation": 0.3,
@@ -100,6 +101,7 @@ later = pl.col("ts_exchange") + pl.duration(seconds=90)
 BROKEN: dict[tuple[str, str], Callable[[pl.DataFrame], pl.DataFrame] | dict[str, float]] = {
     ("raw/tardis_trades", "clock_skew"): put(ts_received=later),
     ("raw/tardis_trades", "coverage"): lambda f: f.head(f.height // 3),
+    ("raw/tardis_trades", "duplicates"): {"duplicates_n": 3.0},
     ("raw/tardis_book", "clock_skew"): put(ts_received=pl.col("ts_exchange") - pl.duration(seconds=6)),
     ("raw/tardis_book", "coverage"): lambda f: f.head(f.height // 3),
     ("raw/tardis_book_snapshots", "clock_skew"): put(ts_received=later),
@@ -188,6 +190,16 @@ def test_a_day_without_rows_is_held_to_the_hard_rules_only() -> None:
     table = TABLES["bars/trades_1m"]
     found, profile = audit(table, Built(table.empty(), "not_licensed", "tardis"), SYMBOL, DAY)
     assert [c.name for c, _, _ in found] == ["hard_rules"] and found[0][1] and profile["rows"] == 0
+
+
+def test_a_blocking_rule_without_a_number_is_an_error_and_a_missing_day_is_no_good_news(sound) -> None:
+    built = Built(sound["raw/tardis_trades"], "complete", "test", {})
+    with pytest.raises(NotMeasured, match="share of rows quarantined"):
+        audit(TABLES["raw/tardis_trades"], built, SYMBOL, DAY)
+    table = TABLES["raw/tardis_trades"]
+    events = list(publish(table, Built(table.empty(), "missing", "test"), SYMBOL, DAY, 0.0))
+    seen = {e.check_name: e.passed for e in events if isinstance(e, dg.AssetCheckResult)}
+    assert seen["hard_rules"] and not seen["coverage"]
 
 
 def test_a_crashed_expectation_is_an_error_not_a_data_failure() -> None:

@@ -14,7 +14,6 @@ import pytest
 from crpbot_dagster.resources.lake import (
     Built,
     Door,
-    DoorError,
     IncompleteError,
     Lake,
     StampError,
@@ -70,9 +69,13 @@ def test_an_incomplete_window_is_refused_by_name(lake: Lake) -> None:
         lake.window(TABLE, "ETH-USD", DAY, DAY)
 
 
-def test_days_before_the_start_day_are_not_asked_for(lake: Lake) -> None:
+def test_only_a_look_back_may_reach_before_the_start_day(lake: Lake) -> None:
     lake.publish(TABLE, rows(date(2024, 1, 1)), "BTC-USD", date(2024, 1, 1), "complete")
-    assert lake.window(TABLE, "BTC-USD", date(2023, 12, 25), date(2024, 1, 1)).collect().height == 1
+    early = date(2023, 12, 25)
+    assert lake.look_back(TABLE, "BTC-USD", early, date(2024, 1, 1)).collect().height == 1
+    assert lake.look_back(TABLE, "BTC-USD", early, early).collect().height == 0
+    with pytest.raises(IncompleteError, match="2023-12-25"):
+        lake.window(TABLE, "BTC-USD", early, date(2024, 1, 1))
 
 
 def test_a_lake_keeps_to_the_market_it_was_made_from(lake: Lake) -> None:
@@ -121,8 +124,6 @@ def test_the_door_refuses_an_unaudited_frame_that_breaks_a_rule(lake: Lake) -> N
     assert materialise(rows(volume=3.0))
     assert not materialise(rows(volume=-3.0))
     assert lake.scan(TABLE, "BTC-USD", DAY, DAY).collect()["volume"].to_list() == [3.0]
-    with pytest.raises(DoorError):
-        raise DoorError("kept for the type")
 
 
 def trades(price: float) -> pl.DataFrame:

@@ -42,7 +42,7 @@ class Crpbot:
     def lake(self) -> Lake:
         return Lake(
             url=str(self.home / "lake"),
-            market=self.values.get("market", "sandbox"),
+            market=self.values.get("market", "sandbox, seed 7, density 1"),
             start_day=self.values.get("start_day", "2023-11-10"),
         )
 

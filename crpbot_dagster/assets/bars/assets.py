@@ -72,13 +72,16 @@ def trades_1m(context: dg.AssetExecutionContext, ticks: pl.LazyFrame, candles: p
     tick_state = lake.state("raw/tardis_trades", symbol, day)
     parts = []
     if tick_state in HELD_STATES:
-        volumes = lake.window("bars/volume_1d", symbol, day - timedelta(days=7), day - timedelta(days=1))
+        volumes = lake.look_back("bars/volume_1d", symbol, day - timedelta(days=7), day - timedelta(days=1))
         threshold = tape.large_threshold(volumes.filter(pl.col("venue") == primary.venue).collect())
         minutes = tape.trades_1m(ticks.sort("seq"), day, threshold, "received")
         parts.append(_named(minutes, primary.venue, "tardis", "ticks", "received"))
     elif primary.source == "tardis" and tick_state == "missing":
         parts.append(_named(tape.all_gaps(day), primary.venue, "tardis", "ticks", "received"))
-    if lake.state("raw/coinbase_candles", symbol, day) in HELD_STATES:
+    candle_state = lake.state("raw/coinbase_candles", symbol, day)
+    if candle_state == "missing" and primary.source == "coinbase":
+        parts.append(_named(tape.all_gaps(day), VENUE_OF_CANDLES, "coinbase", "ohlcv", "exchange"))
+    elif candle_state in HELD_STATES:
         minutes = tape.candles_1m(candles.filter(pl.col("interval_s") == 60).collect(), day)
         parts.append(_named(minutes, VENUE_OF_CANDLES, "coinbase", "ohlcv", "exchange"))
     if not parts:

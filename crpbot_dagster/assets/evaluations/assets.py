@@ -10,10 +10,12 @@ import dagster as dg
 import numpy as np
 import polars as pl
 
-from crpbot_dagster import settings
+from crpbot_dagster import instruments, settings
 from crpbot_dagster.assets.checks import table_asset
 from crpbot_dagster.assets.evaluations.metrics import evaluate
-from crpbot_dagster.assets.models.artefact import Artefact, load
+from crpbot_dagster.assets.features.labels import PRICE_SOURCE
+from crpbot_dagster.assets.models.artefact import Artefact, ContractBroken, load
+from crpbot_dagster.assets.models.dataset import require_source
 from crpbot_dagster.partitions import split
 from crpbot_dagster.resources.lake import Built, Lake
 from crpbot_dagster.tables import TABLES
@@ -38,7 +40,11 @@ def load_model(lake: Lake, family: str, symbol: str, day: date) -> Artefact | No
     row = lake.window(f"models/{family}", symbol, day, day).collect().row(0, named=True)
     if row["state"] != "trained":
         return None
-    return load(row["manifest"], row["weights"], row["weights_sha256"])
+    model = load(row["manifest"], row["weights"], row["weights_sha256"])
+    said = (model.manifest.family, model.manifest.symbol, model.manifest.model_day)
+    if said != (family, symbol, day.isoformat()):
+        raise ContractBroken(f"the model stored as {family} {symbol} {day} says it is {' '.join(said)}")
+    return model
 
 
 def predict(
@@ -78,6 +84,7 @@ def predictions(context: dg.AssetExecutionContext, lake: Lake) -> Built:
     trained_on = model_day(day, config.test_days)
     first, last = trained_on + timedelta(days=1), day - timedelta(days=1)
     labels = lake.window("features/labels", symbol, first, last).collect()
+    require_source(labels, PRICE_SOURCE[instruments.primary(symbol, config.primary).source])
     parts, absent = [], []
     for family, table in FAMILIES.items():
         model = load_model(lake, family, symbol, trained_on)

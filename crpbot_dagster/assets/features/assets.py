@@ -18,9 +18,6 @@ from crpbot_dagster.partitions import split, trailing
 from crpbot_dagster.resources.lake import Built, Lake
 from crpbot_dagster.tables.features import V5
 
-PRICE_SOURCE: dict[str, label_rules.PriceSource] = {"tardis": "mid", "coinbase": "ohlcv"}
-"""Source → the prices its labels use (docs/conventions.md); fixed per source, never per row."""
-
 
 class NoPrimaryRows(LookupError):
     """The primary source has no row on the day, and no other source may stand in for it."""
@@ -42,9 +39,12 @@ def _own_day(frame: pl.DataFrame, symbol: str, venue: str, day: date) -> pl.Data
 
 def _require_primary(minutes: pl.DataFrame, primary: Primary, symbol: str, day: date) -> None:
     if minutes.filter(pl.col("day") == day).is_empty():
+        candles = f'CRPBOT_PRIMARY=\'{{"{symbol}": "coinbase/coinbase"}}\''
+        remedy = f"Add its key (CRPBOT_TARDIS_API_KEY), or use free candles: {candles}"
+        if primary.source != "tardis":
+            remedy = "The source served nothing for the day: look at the raw table's state"
         raise NoPrimaryRows(
-            f"{symbol} {day}: the primary source {primary.source} at {primary.venue} has no bars. Add its key "
-            f'(CRPBOT_TARDIS_API_KEY), or choose another: CRPBOT_PRIMARY=\'{{"{symbol}": "coinbase/coinbase"}}\''
+            f"{symbol} {day}: the primary source {primary.source} at {primary.venue} has no bars. {remedy}"
         )
 
 
@@ -105,7 +105,7 @@ def labels(context: dg.AssetExecutionContext, features: pl.LazyFrame, lake: Lake
     symbol, day = split(context.partition_key)
     primary = instruments.primary(symbol, settings.load().primary)
     after = day + timedelta(days=1)
-    source = PRICE_SOURCE[primary.source]
+    source = label_rules.PRICE_SOURCE[primary.source]
     trades = primary_minutes(lake.window("bars/trades_1m", symbol, day, after), primary, day, after)
     book = primary_minutes(lake.window("bars/book_1m", symbol, day, after), primary, day, after)
     made = _own_day(label_rules.labels(trades, book, source), symbol, primary.venue, day)

@@ -17,6 +17,9 @@ from crpbot_dagster.assets.features.windows import Floats, lag, needed, window_m
 
 PriceSource = Literal["mid", "trade", "ohlcv"]
 
+PRICE_SOURCE: dict[str, PriceSource] = {"tardis": "mid", "coinbase": "ohlcv"}
+"""Source → the prices its labels use (docs/conventions.md); fixed per source, never per row."""
+
 HORIZON_MIN = 15
 CLASS_CUT = 0.0005  # docs/conventions.md: y_class_5m
 LEAST_BARRIER = 0.0020  # twice a 10 bps round trip

@@ -11,9 +11,9 @@ import polars as pl
 
 from crpbot_dagster import instruments, settings
 from crpbot_dagster.assets.checks import table_asset
-from crpbot_dagster.assets.features.labels import HORIZON_MIN
+from crpbot_dagster.assets.features.labels import HORIZON_MIN, PRICE_SOURCE
 from crpbot_dagster.assets.models.artefact import Manifest, code_version, contract, digest, span, weights_of
-from crpbot_dagster.assets.models.dataset import samples
+from crpbot_dagster.assets.models.dataset import require_source, samples
 from crpbot_dagster.assets.models.train import NotTrainable, Trained, train_logistic
 from crpbot_dagster.assets.models.validation import split_days
 from crpbot_dagster.partitions import split as split_key
@@ -31,11 +31,12 @@ def train(family: str, symbol: str, day: date, lake: Lake, experiments: Experime
     first, last = days.fit[0], days.calibrate[1]
     features = lake.window(table, symbol, first, last).collect()
     labels = lake.window("features/labels", symbol, first, last).collect()
+    primary = instruments.primary(symbol, config.primary)
+    require_source(labels, PRICE_SOURCE[primary.source])
     try:
         trained = train_logistic(samples(features, labels, TABLES[table]), days, config.logistic_c)
     except NotTrainable as reason:
         return _stored(family, symbol, day, {"state": "not_trained", "reason": str(reason)})
-    primary = instruments.primary(symbol, config.primary)
     versions = {t: lake.version(t) or 0 for t in (table, "features/labels")}
     manifest = Manifest(
         family=family,

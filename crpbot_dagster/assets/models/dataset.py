@@ -76,6 +76,27 @@ class Samples:
         return Samples(self.x[mask], self.y[mask], self.start[mask], self.end[mask], self.rows_seen)
 
 
+class MixedSources(ValueError):
+    """The labels of a window were made from several price sources, or from another than the settings name."""
+
+
+def require_source(labels: pl.DataFrame, expected: str) -> None:
+    """Refuse labels that were not all made from the price source ``expected`` (mid, trade or ohlcv).
+
+    Raises
+    ------
+    MixedSources
+        Days built under another primary source lie in the window.
+    """
+    found = set(labels["price_source"].unique())
+    if found != {expected}:
+        days = labels.filter(pl.col("price_source") != expected)["day"]
+        raise MixedSources(
+            f"labels from {days.min()!s} to {days.max()!s} were made from {', '.join(sorted(found - {expected}))}, the "
+            f"primary source gives {expected}: build the features of those days again"
+        )
+
+
 def samples(features: pl.DataFrame, labels: pl.DataFrame, table: Table) -> Samples:
     """Join features and labels on the minute and keep the complete rows, sorted by time."""
     keys = ["symbol", "venue", "ts"]

@@ -12,6 +12,7 @@ import polars as pl
 from crpbot_dagster import settings
 from crpbot_dagster.assets.checks import table_asset
 from crpbot_dagster.assets.evaluations.assets import load_model, predict
+from crpbot_dagster.assets.models.artefact import digest
 from crpbot_dagster.assets.promotion.gates import Candidate, Choice, Metric, Thresholds, choose, decide
 from crpbot_dagster.partitions import split
 from crpbot_dagster.resources.experiments import Experiments
@@ -70,8 +71,10 @@ def no_candidate(symbol: str, day: date) -> pl.DataFrame:
     return pl.DataFrame([row], schema=TABLES["promotion/promoted_model"].schema, orient="row")
 
 
-def verify(lake: Lake, family: str, symbol: str, day: date) -> str:
+def verify(lake: Lake, experiments: Experiments, family: str, symbol: str, day: date) -> str:
     """Load the chosen artefact, run it, compare with the predictions it was judged on; return its run id.
+
+    The tracker's copy, which is what gets registered, must be the same bytes as the lake's.
 
     Raises
     ------
@@ -90,8 +93,11 @@ def verify(lake: Lake, family: str, symbol: str, day: date) -> str:
     before = judged.filter(pl.col("test_day") == test_day)["p_up_15m"].fill_null(np.nan).to_numpy()
     if not np.array_equal(again, before, equal_nan=True):
         raise OtherPredictions(f"{family} of {symbol} does not reproduce its predictions of {test_day!s}")
-    stored = lake.window(f"models/{family}", symbol, trained_on, trained_on).collect()
-    return str(stored["mlflow_run_id"][0])
+    stored = lake.window(f"models/{family}", symbol, trained_on, trained_on).collect().row(0, named=True)
+    run_id = str(stored["mlflow_run_id"])
+    if digest(experiments.stored(run_id, "weights.safetensors")) != stored["weights_sha256"]:
+        raise OtherPredictions(f"the tracker's weights of run {run_id} are not the ones that were evaluated")
+    return run_id
 
 
 @table_asset(
@@ -114,11 +120,16 @@ def promoted_model(
         return Built(no_candidate(symbol, day), "complete", "evaluations/metrics", notes={"verdict": "INSUFFICIENT"})
     choice = choose(found)
     notes = {"verdict": choice.verdict, "family": choice.family, "reason": " ".join(choice.reasons)}
-    if choice.is_promoted:
-        run_id = verify(lake, choice.family, symbol, day)
-        tags = {"verdict_day": day.isoformat(), "family": choice.family}
-        notes["registered_version"] = str(experiments.promote(symbol, run_id, tags))
-    return Built(verdict_rows(found, choice, symbol, day), "complete", "evaluations/metrics", notes=notes)
+    rows = verdict_rows(found, choice, symbol, day)
+    if not choice.is_promoted:
+        return Built(rows, "complete", "evaluations/metrics", notes=notes)
+    run_id = verify(lake, experiments, choice.family, symbol, day)
+
+    def promote() -> None:
+        version = experiments.promote(symbol, run_id, day, lake.market, choice.family)
+        context.log.info(f"version {version} of {symbol} is in force")
+
+    return Built(rows, "complete", "evaluations/metrics", notes=notes, after=promote)
 
 
 ASSETS = (promoted_model,)

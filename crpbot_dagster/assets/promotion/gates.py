@@ -2,7 +2,7 @@
 
 Pure: from metrics to a verdict, no table, no registry, no clock. The numbers come from
 ``evaluations/metrics.py`` (their names are its ``METRIC_KEYS``); moving the alias of the registered model is
-``sensors/promotion.py``.
+``assets.py`` beside this module.
 
 The order of the verdicts is docs/conventions.md's and is part of the contract:
 

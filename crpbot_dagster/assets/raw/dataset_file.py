@@ -7,8 +7,10 @@ Not here: the network (``resources/tardis.py``), the lake.
 """
 
 import gzip
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import polars as pl
@@ -17,6 +19,8 @@ US = pl.Int64()
 EARLIEST_US = 1_230_768_000_000_000  # 2009-01-01: before it there was no Bitcoin
 LATEST_US = 4_102_444_800_000_000  # 2100-01-01
 NUMBER = r"^-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"  # no blanks, no thousands, no leading plus
+UNREADABLE = "a number is not written as a number"
+CHUNK_LINES = 500_000
 INTEGER = r"^[0-9]{1,19}$"
 
 
@@ -97,7 +101,7 @@ def _require_header(path: Path, layout: Layout) -> None:
     try:
         with gzip.open(path, "rt", encoding="utf-8-sig", newline="") as file:
             header = file.readline().strip().split(",")
-    except (EOFError, gzip.BadGzipFile, UnicodeDecodeError, OSError) as error:
+    except (EOFError, gzip.BadGzipFile, UnicodeDecodeError, zlib.error) as error:
         raise DamagedFile(f"{path.name}: not a readable gzip text file: {error}") from error
     absent = [c for c in layout.types if c not in header]
     if absent:
@@ -105,50 +109,57 @@ def _require_header(path: Path, layout: Layout) -> None:
 
 
 def _as_text(path: Path, layout: Layout, staged: Path, why: str) -> Parsed:
-    lines = _lines(path, why)
-    header = lines["text"][0].lstrip("\ufeff").split(",")
-    body = lines.slice(1)
+    """Read the file as text, chunk by chunk, so that one bad line of a large day does not cost its memory."""
+    refused: list[pl.DataFrame] = []
+    parts: list[Path] = []
+    rows = 0
+    try:
+        with gzip.open(path, "rt", encoding="utf-8-sig", newline="\n") as file:
+            header = file.readline().rstrip("\r\n").split(",")
+            while lines := list(islice(file, CHUNK_LINES)):
+                text = [line.rstrip("\r\n") for line in lines]
+                body = pl.DataFrame({"line_n": range(rows + 2, rows + 2 + len(text)), "text": text})
+                kept, bad = _judge(body, header, layout)
+                parts.append(staged.with_suffix(f".{len(parts)}.parquet"))
+                kept.write_parquet(parts[-1], compression="lz4")
+                refused.append(bad)
+                rows += len(text)
+    except (EOFError, gzip.BadGzipFile, UnicodeDecodeError, zlib.error) as error:
+        raise DamagedFile(f"{path.name}: {error} (the typed scan said: {why})") from error
+    if not parts:
+        raise DamagedFile(f"{path.name}: no row can be read (the typed scan said: {why})")
+    return Parsed(pl.scan_parquet(parts), pl.concat(refused), rows)
+
+
+def _judge(body: pl.DataFrame, header: list[str], layout: Layout) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the sound rows, typed, and the refused ones with their reason; ``body`` has line_n and text."""
     fields = pl.col("text").str.split(",")
     cells = body.select(
-        "line_n",
+        pl.col("line_n").cast(pl.Int64),
         "text",
         (fields.list.len() == len(header)).alias("complete"),
-        *(fields.list.get(header.index(c), null_on_oob=True).alias(c) for c in layout.types),
+        # An empty cell is a missing value; whether it may be missing is the layout's rule.
+        *(fields.list.get(header.index(c), null_on_oob=True).replace("", None).alias(c) for c in layout.types),
     )
     readable = [
-        pl.col(c).str.contains(INTEGER if t.is_integer() else NUMBER).fill_null(False)
+        pl.col(c).str.contains(INTEGER if t.is_integer() else NUMBER).fill_null(True)
         for c, t in layout.types.items()
         if t.is_numeric()
     ]
     typed = cells.with_columns(
-        [
+        pl.all_horizontal(readable).alias("readable"),
+        *(
             pl.col(c).str.to_lowercase().replace_strict({"true": True, "false": False}, default=None).alias(c)
             if t == pl.Boolean
             else pl.col(c).cast(t, strict=False).alias(c)
             for c, t in layout.types.items()
-        ]
-        + [pl.all_horizontal(readable).alias("readable") if readable else pl.lit(True).alias("readable")]
+        ),
     )
-    broken = {f"not {len(header)} fields": ~pl.col("complete"), "a number is not written as a number": ~pl.col("readable")}
+    broken = {f"not {len(header)} fields": ~pl.col("complete"), UNREADABLE: ~pl.col("readable")}
     broken |= {text: ~rule.fill_null(False) for text, rule in layout.rules.items()}
     # The first rule a row breaks is its reason.
     reason = pl.coalesce(pl.when(is_broken).then(pl.lit(text)) for text, is_broken in broken.items())
     judged = typed.with_columns(reason.alias("reason"))
-    refused = judged.filter(pl.col("reason").is_not_null()).select(
-        pl.col("line_n").cast(pl.Int64), "reason", pl.col("text").str.slice(0, 1000)
-    )
-    kept = judged.filter(pl.col("reason").is_null()).select(pl.col("line_n").cast(pl.Int64), *layout.types)
-    kept.write_parquet(staged, compression="lz4")
-    return Parsed(pl.scan_parquet(staged), refused, body.height)
-
-
-def _lines(path: Path, why: str) -> pl.DataFrame:
-    try:
-        with gzip.open(path, "rt", encoding="utf-8", errors="strict", newline="\n") as file:
-            text = file.read()
-    except (EOFError, gzip.BadGzipFile, UnicodeDecodeError, OSError) as error:
-        raise DamagedFile(f"{path.name}: {error} (the typed scan said: {why})") from error
-    rows = [line.rstrip("\r") for line in text.split("\n")]
-    if rows and rows[-1] == "":
-        rows.pop()
-    return pl.DataFrame({"line_n": range(1, len(rows) + 1), "text": rows})
+    refused = judged.filter(pl.col("reason").is_not_null())
+    kept = judged.filter(pl.col("reason").is_null())
+    return kept.select("line_n", *layout.types), refused.select("line_n", "reason", pl.col("text").str.slice(0, 1000))

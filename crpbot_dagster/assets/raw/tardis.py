@@ -85,6 +85,20 @@ SNAPSHOTS = Layout(
             # A side with fewer than 25 levels leaves the rest of its columns empty.
             [positive(name).fill_null(True) for name in LEVEL_NAMES if name.endswith("price")]
         ),
+        "a size is not a number of at least 0": pl.all_horizontal(
+            [
+                (pl.col(name).is_finite() & (pl.col(name) >= 0)).fill_null(True)
+                for name in LEVEL_NAMES
+                if name.endswith("amount")
+            ]
+        ),
+        "a level has a price without a size, or a size without a price": pl.all_horizontal(
+            [
+                pl.col(name).is_null() == pl.col(name.replace("price", "amount")).is_null()
+                for name in LEVEL_NAMES
+                if name.endswith("price")
+            ]
+        ),
     },
 )
 
@@ -146,6 +160,12 @@ def land(
     with tardis.fetch(venue, layout.data_type, listing.name, day) as fetched:
         notes = {"url": fetched.url, "fetch_s": round(fetched.seconds, 3), "venue": venue}
         if fetched.path is None:
+            if lake.state(table, symbol, day) in ("complete", "empty"):
+                raise dg.Failure(
+                    f"{fetched.url} is {fetched.state} now, but the lake holds the day: it stays as it was. Check "
+                    "the licence (CRPBOT_TARDIS_API_KEY) before running it again",
+                    allow_retries=False,
+                )
             context.log.warning(f"{fetched.url}: {fetched.state}")
             return Built(TABLES[table].empty(), fetched.state, "tardis", {"quarantined_frac": 0.0}, notes)
         notes["file_bytes"] = fetched.path.stat().st_size
@@ -153,13 +173,48 @@ def land(
             parsed = parse(fetched.path, layout, Path(folder.name) / "staged.parquet")
         except DamagedFile as error:
             raise dg.Failure(f"{fetched.url}: {error}. Nothing was written; run the partition again.") from error
+    repeated = 0
+    if layout is TRADES:
+        parsed, repeated = deduplicated(parsed)
     quarantine(lake, table, symbol, day, fetched.url, parsed)
     frame = shape(parsed.frame).select(
         pl.lit(symbol).alias("symbol"), pl.lit(day).alias("day"), pl.lit(venue).alias("venue"), pl.all()
     )
     state = "complete" if parsed.rows else "empty"
     share = parsed.refused.height / parsed.rows if parsed.rows else 0.0
-    return Built(frame, state, "tardis", {"quarantined_frac": share}, notes, folder)
+    facts = {"quarantined_frac": share, "duplicates_n": float(repeated)}
+    return Built(frame, state, "tardis", facts, notes, folder)
+
+
+def deduplicated(parsed: Parsed) -> tuple[Parsed, int]:
+    """Return the trades without repeated ids, and how many rows were dropped.
+
+    A repeated id with the same price, size and side is one trade, delivered twice: the first row stays. With
+    other values nobody can tell which is right: all of its rows go to quarantine. Rows without an id stay.
+    """
+    ids = parsed.frame.filter(pl.col("id").is_not_null() & (pl.col("id") != ""))
+    total, distinct = ids.select(pl.len(), pl.col("id").n_unique()).collect(engine="streaming").row(0)
+    if total == distinct:
+        return parsed, 0
+    values = ("price", "amount", "side")
+    torn = (
+        ids.group_by("id")
+        .agg(pl.struct(values).n_unique().alias("n"))
+        .filter(pl.col("n") > 1)
+        .select("id")
+        .collect(engine="streaming")
+    )
+    conflict = pl.col("id").is_in(torn["id"].implode())
+    refused = parsed.frame.filter(conflict).select(
+        "line_n",
+        pl.lit("the trade id is there again with another price, size or side").alias("reason"),
+        pl.concat_str("id", "side", "price", "amount", separator=",").alias("text"),
+    )
+    frame = parsed.frame.filter(~conflict.fill_null(False))
+    named = pl.col("id").is_not_null() & (pl.col("id") != "")
+    kept = frame.filter(~named | (pl.col("line_n") == pl.col("line_n").min().over("id"))).collect()
+    bad = pl.concat([parsed.refused, refused.collect()])
+    return Parsed(kept.lazy(), bad, parsed.rows), parsed.rows - kept.height - bad.height
 
 
 def quarantine(lake: Lake, table: str, symbol: str, day: date, source: str, parsed: Parsed) -> None:
