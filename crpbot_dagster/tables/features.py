@@ -4,6 +4,7 @@
 formulas are implemented in ``assets/features/``; a test holds the lines below against the catalogue.
 """
 
+import functools
 import hashlib
 
 import polars as pl
@@ -24,7 +25,8 @@ from crpbot_dagster.tables.schema import (
 F64, I8 = pl.Float64(), pl.Int8()
 
 
-def _f(
+def _column(
+    dtype: pl.DataType,
     name: str,
     text: str,
     unit: str,
@@ -38,7 +40,7 @@ def _f(
 ) -> Column:
     return Column(
         name,
-        F64,
+        dtype,
         unit,
         text,
         range_,
@@ -51,32 +53,7 @@ def _f(
     )
 
 
-def _flag(
-    name: str,
-    text: str,
-    unit: str,
-    range_: str,
-    reads: str,
-    reach: int,
-    valid: str,
-    into: str,
-    src: str,
-    group: str,
-) -> Column:
-    return Column(
-        name,
-        I8,
-        unit,
-        text,
-        range_,
-        reads=tuple(reads.split(", ")),
-        reach=reach,
-        valid=valid,
-        transform=into,
-        source=src,
-        group=group,
-    )
-
+_f, _flag = functools.partial(_column, F64), functools.partial(_column, I8)
 
 # One line per row of the catalogue, so that the two can be read side by side.
 # fmt: off

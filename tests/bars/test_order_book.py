@@ -180,7 +180,7 @@ def test_real_books_replayed_from_deltas_equal_the_vendor_s_snapshots(
     deltas = book_from(typed_scan(folder / f"incremental_book_L2/{day}/{name}.csv.gz", BOOK))
     vendor = snapshots_from(typed_scan(folder / f"book_snapshot_25/{day}/{name}.csv.gz", SNAPSHOTS))
     trades = trades_from(typed_scan(folder / f"trades/{day}/{name}.csv.gz", TRADES))
-    assert snapshot_agreement(deltas, vendor, date.fromisoformat(day), 25) >= 0.999
+    assert snapshot_agreement(deltas, vendor, date.fromisoformat(day), 25) == 1.0
     minutes = book_1m(deltas, trades, date.fromisoformat(day))
     assert minutes["crossed_n"].sum() == 0
     if venue == "binance":

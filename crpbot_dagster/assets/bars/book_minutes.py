@@ -130,17 +130,13 @@ def snapshot_agreement(deltas: pl.LazyFrame, snapshots: pl.LazyFrame, day: date,
     """
     start = int(minute_grid(day)["ts"].dt.epoch("us")[0])
     names = [f"{side}_{what}_{i}" for side in ("bid", "ask") for i in range(depth) for what in ("price", "amount")]
-    count = int(snapshots.select(pl.len()).collect().item())
+    at = (pl.col("ts_received").dt.epoch("us") - start).alias("at")
+    # Of two snapshots of one microsecond the last is the state after all its messages.
+    last = snapshots.sort("ts_received", maintain_order=True).filter(pl.col("ts_received").is_last_distinct())
+    count = int(last.select(pl.len()).collect(engine="streaming").item())
     if count == 0:
         return None
-    vendor = (
-        snapshots.sort("ts_received", maintain_order=True)
-        .gather_every(max(1, count // SAMPLED_SNAPSHOTS))
-        .select((pl.col("ts_received").dt.epoch("us") - start).alias("at"), *names)
-        # Two snapshots of one microsecond: the last is the state after all its messages.
-        .unique("at", keep="last", maintain_order=True)
-        .collect(engine="streaming")
-    )
+    vendor = last.gather_every(max(1, count // SAMPLED_SNAPSHOTS)).select(at, *names).collect(engine="streaming")
     rows = _updates(deltas, start)
     prices = rows["price"].unique().sort().to_numpy()
     ours = levels_at(
