@@ -158,7 +158,8 @@ def dev(port: Annotated[int, typer.Option(help="Port of the web UI on localhost.
     with platform(market=True):
         console.print(f"Dagster UI on http://127.0.0.1:{port} (Ctrl-C stops it)")
         command = [sys.executable, "-m", "dagster", "dev", "-w", str(PROJECT / "workspace.yaml")]
-        child = subprocess.Popen([*command, "-h", "127.0.0.1", "-p", str(port)], cwd=PROJECT)
+        # Not from the project's folder: Dagster would warn about the dagster.yaml it finds there.
+        child = subprocess.Popen([*command, "-h", "127.0.0.1", "-p", str(port)], cwd=os.environ["DAGSTER_HOME"])
         try:
             raise typer.Exit(child.wait())
         except KeyboardInterrupt:

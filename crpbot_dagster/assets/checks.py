@@ -139,7 +139,6 @@ def table_asset(
     after: tuple[str, ...] = (),
     tags: Mapping[str, str] | None = None,
     pool: str | None = None,
-    metadata: Mapping[str, Any] | None = None,
 ) -> Callable[[Callable[..., Built]], dg.AssetsDefinition]:
     """Make the asset ``name`` (``stage/table``) from a function that returns ``Built``.
 
@@ -177,11 +176,7 @@ def table_asset(
             pool=pool,
             output_required=False,
             check_specs=_check_specs(table),
-            metadata={
-                "dagster/column_schema": column_schema(table),
-                "grain": table.grain,
-                **(metadata or {}),
-            },
+            metadata={"dagster/column_schema": column_schema(table), "grain": table.grain},
             description=inspect.getdoc(function),
         )(compute)
 

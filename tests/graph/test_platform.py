@@ -10,6 +10,7 @@ import dagster as dg
 import pytest
 
 from crpbot_dagster import assets, settings
+from crpbot_dagster.assets.bars.assets import MARKET_1M_LINEAGE
 from crpbot_dagster.definitions import defs
 from crpbot_dagster.resources.warehouse import MODELS, ModelError, assertions, read_model
 from crpbot_dagster.settings import PROJECT, SettingsError, unknown_variables
@@ -99,7 +100,7 @@ def test_the_same_column_has_the_same_unit_everywhere() -> None:
 def test_market_1m_has_its_dependencies_and_lineage() -> None:
     asset = next(a for a in assets.ROUTE["bars"] if a.key.path[-1] == "market_1m")
     assert {"/".join(k.path) for k in asset.dependency_keys} == {"bars/trades_1m", "bars/book_1m"}
-    lineage = asset.metadata_by_key[asset.key]["dagster/column_lineage"].deps_by_column
+    lineage = MARKET_1M_LINEAGE.deps_by_column
     assert [(d.asset_key.path[-1], d.column_name) for d in lineage["close_diff_bps"]] == [("trades_1m", "close")]
     assert [(d.asset_key.path[-1], d.column_name) for d in lineage["mid"]] == [("book_1m", "mid")]
 

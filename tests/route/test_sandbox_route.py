@@ -88,6 +88,8 @@ def test_the_ui_shows_what_the_command_line_did(route: Crpbot) -> None:
         "key = dg.AssetKey(['bars', 'trades_1m'])",
         "parts = instance.get_materialized_partitions(key)",
         "print(len(parts))",
+        "market = instance.get_latest_materialization_event(dg.AssetKey(['bars', 'market_1m']))",
+        "assert 'dagster/column_lineage' in market.asset_materialization.metadata",
         "event = instance.get_latest_materialization_event(dg.AssetKey(['features', 'v5']))",
         "print(sorted(event.asset_materialization.metadata))",
         "from dagster._core.definitions.asset_checks.asset_check_spec import AssetCheckKey",

@@ -21,6 +21,7 @@ LATEST_US = 4_102_444_800_000_000  # 2100-01-01
 NUMBER = r"^-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"  # no blanks, no thousands, no leading plus
 UNREADABLE = "a number is not written as a number"
 CHUNK_LINES = 500_000
+IN_MEMORY_BYTES = 128 * 2**20  # of gzip: about ten million rows, a gigabyte of columns
 INTEGER = r"^[0-9]{1,19}$"
 
 
@@ -79,7 +80,7 @@ def typed_scan(path: Path, layout: Layout) -> pl.LazyFrame:
 
 
 def parse(path: Path, layout: Layout, staged: Path) -> Parsed:
-    """Read one dataset file into the Parquet file ``staged``, in one pass when every row is sound.
+    """Read one dataset file, in one pass when every row is sound; a large one goes through the file ``staged``.
 
     Raises
     ------
@@ -88,13 +89,21 @@ def parse(path: Path, layout: Layout, staged: Path) -> Parsed:
     """
     _require_header(path, layout)
     try:
-        typed_scan(path, layout).sink_parquet(staged, compression="lz4")
+        frame = _held(typed_scan(path, layout), staged, path.stat().st_size)
     except (pl.exceptions.ComputeError, OSError) as error:
         return _as_text(path, layout, staged, str(error))
-    rows, sound = pl.scan_parquet(staged).select(pl.len(), layout.sound.sum()).collect(engine="streaming").row(0)
+    rows, sound = frame.select(pl.len(), layout.sound.sum()).collect(engine="streaming").row(0)
     if sound == rows:
-        return Parsed(pl.scan_parquet(staged), pl.DataFrame(schema=REFUSED_SCHEMA), rows)
+        return Parsed(frame, pl.DataFrame(schema=REFUSED_SCHEMA), rows)
     return _as_text(path, layout, staged, f"{rows - sound} rows break a rule")
+
+
+def _held(scan: pl.LazyFrame, staged: Path, size: int) -> pl.LazyFrame:
+    # What is read next several times: in memory when it fits, else on disk.
+    if size <= IN_MEMORY_BYTES:
+        return scan.collect(engine="streaming").lazy()
+    scan.sink_parquet(staged, compression="lz4")
+    return pl.scan_parquet(staged)
 
 
 def _require_header(path: Path, layout: Layout) -> None:
