@@ -5,7 +5,6 @@ Not here: what a run needs (``runs.py``), what is promoted (``assets/promotion``
 """
 
 import json
-import logging
 import os
 import shutil
 import subprocess
@@ -370,12 +369,5 @@ def _show_verdicts(symbols: list[str], day: date, as_json: bool) -> int:
     return OK if any(r["verdict"] == "PROMOTE" for r in chosen) else FAILED
 
 
-def main() -> None:
-    """Run the command line with quiet logs; the reasons of a failure are printed, not logged."""
-    os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    app()
-
-
 if __name__ == "__main__":
-    main()
+    app()

@@ -100,7 +100,8 @@ def audit(
         }
     asked = [(c, m) for c in checks for m in c.measures]
     exprs |= {f"{c.name}/{m.name}": m.value for c, m in asked if isinstance(m.value, pl.Expr)}
-    found = measure(frame, exprs)
+    # A frame in memory is measured at once; a large day lies in a file and is measured piece by piece.
+    found = measure(frame, exprs, apart=built.is_large)
     numbers: dict[tuple[str, str], float | None] = {}
     for c, m in asked:
         value = found.pop(f"{c.name}/{m.name}") if isinstance(m.value, pl.Expr) else built.facts.get(m.value)

@@ -17,6 +17,7 @@ from typing import Any
 
 import dagster as dg
 import polars as pl
+import pyarrow as pa
 from dagster_polars import PolarsDeltaIOManager
 from deltalake import (
     ColumnProperties,
@@ -36,6 +37,7 @@ STATES = ("complete", "empty", "partial", "missing", "not_licensed")
 STATE_CODE = {name: code for code, name in enumerate(STATES, start=1)}
 
 
+BATCH_ROWS = 200_000
 TICK_FILES = WriterProperties(
     compression="SNAPPY",
     # Prices, times and ids hardly repeat, and a day is read whole: looking for a dictionary in them and keeping
@@ -71,6 +73,7 @@ class Built:
     facts: Mapping[str, float] = field(default_factory=dict)
     notes: Mapping[str, Any] = field(default_factory=dict)
     folder: TemporaryDirectory[str] | None = None  # holds the staged file; lives until the door has read it
+    is_large: bool = False  # lies in a file, too large to be held
     after: Callable[[], None] | None = None  # what may happen only once the partition is published
 
     def __post_init__(self) -> None:
@@ -86,10 +89,16 @@ class Audited:
     rows: int
 
 
-def measure(frame: pl.LazyFrame, measures: Mapping[str, pl.Expr]) -> dict[str, float | None]:
-    """Compute aggregating expressions in one streaming pass; name → number."""
+def measure(frame: pl.LazyFrame, measures: Mapping[str, pl.Expr], apart: bool) -> dict[str, float | None]:
+    """Compute aggregating expressions; name → number.
+
+    Together in one pass, or each in a pass of its own: one expression that cannot stream (a difference of
+    neighbours) would otherwise hold the columns of all in memory.
+    """
     if not measures:
         return {}
+    if apart:
+        return {k: v for n, e in measures.items() for k, v in measure(frame, {n: e}, False).items()}
     row = frame.select(e.cast(pl.Float64).alias(n) for n, e in measures.items()).collect(engine="streaming")
     return row.row(0, named=True)
 
@@ -97,7 +106,7 @@ def measure(frame: pl.LazyFrame, measures: Mapping[str, pl.Expr]) -> dict[str, f
 def broken_rules(table: Table, frame: pl.LazyFrame, symbol: str, day: date) -> list[str]:
     """Return the hard rules that ``frame`` breaks, in words; empty when none."""
     rules = table.hard_rules(symbol, day, own=False).measures
-    found = measure(frame, {m.name: m.value for m in rules if isinstance(m.value, pl.Expr)})
+    found = measure(frame, {m.name: m.value for m in rules if isinstance(m.value, pl.Expr)}, table.streamed)
     return [f"{name}: {value:.0f} rows" for name, value in found.items() if value]
 
 
@@ -203,11 +212,13 @@ class Lake(dg.ConfigurableResource):
         day: date,
         state: str,
         /,
+        is_large: bool = False,
         **extra: str,
     ) -> int:
         """Replace one partition in one commit and return the Delta version.
 
-        The caller has checked the hard rules; ``extra`` names further partition columns of the table.
+        The caller has checked the hard rules; ``extra`` names further partition columns of the table. A frame
+        that ``is_large`` is written batch by batch: polars' own writer would hold most of it.
         """
         self.check_stamp()
         delta = self.create(table)
@@ -222,7 +233,11 @@ class Lake(dg.ConfigurableResource):
         }
         if TABLES[table].streamed:
             options["writer_properties"] = TICK_FILES
-        TABLES[table].conform(frame.lazy()).sink_delta(delta, mode="overwrite", delta_write_options=options)
+        rows = TABLES[table].conform(frame.lazy())
+        if is_large:
+            write_deltalake(delta, _batches(rows, TABLES[table]), mode="overwrite", **_write_options(options))
+        else:
+            rows.sink_delta(delta, mode="overwrite", delta_write_options=options)
         return delta.version()
 
     # --- reading -----------------------------------------------------------------------------------
@@ -316,7 +331,7 @@ class Door(PolarsDeltaIOManager):
             broken = broken_rules(TABLES[name], TABLES[name].conform(built.frame.lazy()), symbol, day)
             if broken:
                 raise DoorError(f"{name} {symbol} {day}: " + "; ".join(broken))
-        version = self.lake.publish(name, built.frame, symbol, day, built.state)
+        version = self.lake.publish(name, built.frame, symbol, day, built.state, is_large=built.is_large)
         context.add_output_metadata({"delta_version": version, "path": self.lake.path(name)})
 
     def load_input(self, context: dg.InputContext) -> pl.LazyFrame:  # type: ignore[override]
@@ -334,6 +349,18 @@ class Door(PolarsDeltaIOManager):
         if len(symbols) != 1:
             raise IncompleteError(f"{name}: one symbol at a time, asked for {sorted(symbols)}")
         return self.lake.window(name, symbols.pop(), days[0], days[-1])
+
+
+def _batches(rows: pl.LazyFrame, table: Table) -> pa.RecordBatchReader:
+    schema = table.empty().to_arrow().schema
+    frames = rows.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True, engine="streaming")
+    batches = (batch for frame in frames for batch in frame.to_arrow().cast(schema).to_batches())
+    return pa.RecordBatchReader.from_batches(schema, batches)
+
+
+def _write_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    # The table exists with its partitioning; the writer takes the rest.
+    return {k: v for k, v in options.items() if k != "partition_by"}
 
 
 def _advice(table: str, symbol: str, first: date, last: date) -> str:

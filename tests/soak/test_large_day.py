@@ -48,10 +48,10 @@ def land(path: str, lake_url: str, answer) -> None:
             pl.lit("coinbase").alias("venue"),
             pl.all(),
         )
-        built = Built(frame, "complete", "test", {"quarantined_frac": 0.0})
+        built = Built(frame, "complete", "test", {"quarantined_frac": 0.0}, is_large=parsed.is_large)
         results, profile = audit(TABLES["raw/tardis_book"], built, "BTC-USD", DAY)
         Lake(url=lake_url, market="sandbox", start_day="2024-01-01").publish(
-            "raw/tardis_book", frame, "BTC-USD", DAY, "complete"
+            "raw/tardis_book", frame, "BTC-USD", DAY, "complete", is_large=parsed.is_large
         )
     failed = [c.name for c, ok, _ in results if not ok]
     answer.put((profile["rows"], failed, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20))

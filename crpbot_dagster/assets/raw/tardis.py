@@ -183,7 +183,7 @@ def land(
     state = "complete" if parsed.rows else "empty"
     share = parsed.refused.height / parsed.rows if parsed.rows else 0.0
     facts = {"quarantined_frac": share, "duplicates_n": float(repeated)}
-    return Built(frame, state, "tardis", facts, notes, folder)
+    return Built(frame, state, "tardis", facts, notes, folder, parsed.is_large)
 
 
 def deduplicated(parsed: Parsed) -> tuple[Parsed, int]:
