@@ -59,6 +59,10 @@ class IncompleteError(LookupError):
     """Days that were asked for are not in the lake."""
 
 
+class WouldErase(ValueError):
+    """A source says it has no such day, but the lake holds it: the day stays until a better one replaces it."""
+
+
 class StampError(ValueError):
     """The lake holds data of another market."""
 
@@ -249,6 +253,20 @@ class Lake(dg.ConfigurableResource):
             return None
         code = delta.transaction_version("|".join((symbol, day.isoformat(), *extra.values())))
         return None if code is None else STATES[code - 1]
+
+    def keep_held(self, table: str, symbol: str, day: date, state: str, said: str) -> None:
+        """Refuse to replace a day the lake holds by the news that there is none.
+
+        Raises
+        ------
+        WouldErase
+            ``state`` is missing or not_licensed and the lake holds the day.
+        """
+        if state in ("missing", "not_licensed") and self.state(table, symbol, day) in ("complete", "empty"):
+            raise WouldErase(
+                f"{said} is {state} now, but the lake holds {table} of {symbol} {day}: it stays as it was. Check the "
+                "source and its licence before running it again"
+            )
 
     def missing(self, table: str, symbol: str, days: Iterable[date]) -> list[date]:
         """Return those of ``days`` whose partition was never published."""

@@ -17,6 +17,7 @@ from crpbot_dagster.resources.lake import (
     IncompleteError,
     Lake,
     StampError,
+    WouldErase,
     broken_rules,
 )
 from crpbot_dagster.tables import TABLES
@@ -59,6 +60,15 @@ def test_a_day_without_rows_is_there_and_says_why(lake: Lake) -> None:
     assert lake.state(TABLE, "BTC-USD", DAY + timedelta(days=1)) is None
     lake.publish(TABLE, rows(), "BTC-USD", DAY, "complete")
     assert lake.state(TABLE, "BTC-USD", DAY) == "complete"
+
+
+def test_a_held_day_is_not_replaced_by_the_news_that_there_is_none(lake: Lake) -> None:
+    lake.keep_held(TABLE, "BTC-USD", DAY, "missing", "it")  # nothing is held yet
+    lake.publish(TABLE, rows(), "BTC-USD", DAY, "complete")
+    for state in ("missing", "not_licensed"):
+        with pytest.raises(WouldErase, match=f"it is {state} now, but the lake holds"):
+            lake.keep_held(TABLE, "BTC-USD", DAY, state, "it")
+    lake.keep_held(TABLE, "BTC-USD", DAY, "complete", "it")
 
 
 def test_an_incomplete_window_is_refused_by_name(lake: Lake) -> None:

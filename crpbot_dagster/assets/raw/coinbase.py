@@ -13,7 +13,7 @@ from crpbot_dagster import instruments
 from crpbot_dagster.assets.checks import table_asset
 from crpbot_dagster.partitions import split
 from crpbot_dagster.resources.exchanges import CoinbaseCandles
-from crpbot_dagster.resources.lake import Built
+from crpbot_dagster.resources.lake import Built, Lake
 from crpbot_dagster.tables import TABLES
 
 MINUTE_S, DAY_S = 60, 86_400
@@ -28,7 +28,7 @@ def candles_from(rows: list[list[float]], interval_s: int) -> pl.DataFrame:
 
 
 @table_asset("raw/coinbase_candles", kinds={"ccxt"}, tags={"cost": "free"}, pool="coinbase_api", code_version="1")
-def coinbase_candles(context: dg.AssetExecutionContext, coinbase: CoinbaseCandles) -> Built:
+def coinbase_candles(context: dg.AssetExecutionContext, coinbase: CoinbaseCandles, lake: Lake) -> Built:
     """One row per candle of the day: the minutes that had a trade, and the day's own candle.
 
     Asks Coinbase for the day alone. Known fault: absent minutes are not explained by the source.
@@ -40,7 +40,9 @@ def coinbase_candles(context: dg.AssetExecutionContext, coinbase: CoinbaseCandle
     found = pl.concat([candles_from(coinbase.fetch(listing.name, day, s), s) for s in (MINUTE_S, DAY_S)]).with_columns(
         pl.lit(symbol).alias("symbol"), pl.lit(day).alias("day"), pl.lit(listing.venue).alias("venue")
     )
-    return Built(found, "complete" if found.height else "missing", "coinbase")
+    state = "complete" if found.height else "missing"
+    lake.keep_held("raw/coinbase_candles", symbol, day, state, f"Coinbase's {listing.name}")
+    return Built(found, state, "coinbase")
 
 
 ASSETS = (coinbase_candles,)

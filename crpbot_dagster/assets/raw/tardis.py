@@ -160,12 +160,7 @@ def land(
     with tardis.fetch(venue, layout.data_type, listing.name, day) as fetched:
         notes = {"url": fetched.url, "fetch_s": round(fetched.seconds, 3), "venue": venue}
         if fetched.path is None:
-            if lake.state(table, symbol, day) in ("complete", "empty"):
-                raise dg.Failure(
-                    f"{fetched.url} is {fetched.state} now, but the lake holds the day: it stays as it was. Check "
-                    "the licence (CRPBOT_TARDIS_API_KEY) before running it again",
-                    allow_retries=False,
-                )
+            lake.keep_held(table, symbol, day, fetched.state, fetched.url)
             context.log.warning(f"{fetched.url}: {fetched.state}")
             return Built(TABLES[table].empty(), fetched.state, "tardis", {"quarantined_frac": 0.0}, notes)
         notes["file_bytes"] = fetched.path.stat().st_size
