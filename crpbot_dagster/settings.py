@@ -6,7 +6,7 @@ field is an error, because a misspelt threshold that is silently ignored costs m
 """
 
 import os
-from datetime import date
+from datetime import UTC, date, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, Self
@@ -47,7 +47,9 @@ class Settings(BaseSettings):
     tardis_url: str = "https://datasets.tardis.dev/v1"
     coinbase_url: str = "https://api.coinbase.com"
     tardis_api_key: SecretStr | None = None
+    candle_files: Path | None = None
     fetch_timeout_s: float = Field(600.0, gt=0)
+    clock: Path | None = None
 
     # What is built
     symbols: tuple[str, ...] = instruments.symbols()
@@ -64,6 +66,21 @@ class Settings(BaseSettings):
     logistic_c: float = Field(1.0, gt=0)
     bootstrap_draws: int = Field(1000, ge=1000)
     seed: int = 7
+    lstm_layers: int = Field(2, ge=1)
+    lstm_hidden: int = Field(128, ge=1)
+    lstm_dropout: float = Field(0.3, ge=0, lt=1)
+    lstm_sequence: int = Field(60, ge=2, le=1440)
+    lstm_stride: int = Field(1, ge=1)
+    lstm_batch: int = Field(64, ge=1)
+    lstm_learning_rate: float = Field(5e-4, gt=0)
+    lstm_weight_decay: float = Field(0.01, ge=0)
+    lstm_epochs: int = Field(20, ge=1)
+    lstm_patience: int = Field(5, ge=1)
+    lstm_clip_norm: float = Field(1.0, gt=0)
+    lstm_lr_factor: float = Field(0.5, gt=0, lt=1)
+    lstm_lr_patience: int = Field(2, ge=0)
+    torch_device: Literal["auto", "cpu", "cuda"] = "auto"
+    torch_threads: int = Field(2, ge=1)
 
     # Gates: the plan's thresholds; a tighter value is always safe
     gate_accuracy: float = Field(0.68, gt=0.5, lt=1)
@@ -76,6 +93,19 @@ class Settings(BaseSettings):
     # How much at once
     parallel_symbols: int = Field(3, ge=1)
 
+    # What runs by itself
+    catch_up_days: int = Field(7, ge=1)
+    catch_up_budget: int = Field(6, ge=1)
+    catch_up_retry_h: float = Field(1.0, gt=0)
+    retrain_after_days: int = Field(7, ge=1)
+    retrain_accuracy_days: int = Field(7, ge=2)
+
+    # Who is told, and where one looks
+    alert_urls: tuple[SecretStr, ...] = ()
+    ui_url: str = "http://127.0.0.1:3000"
+    reports_url: str = "http://127.0.0.1:3001"
+    mlflow_ui_url: str = "http://127.0.0.1:3002"
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.market == "recordings" and self.recordings is None:
@@ -86,6 +116,10 @@ class Settings(BaseSettings):
             raise SettingsError(f"{PREFIX}RECORDINGS: there is no folder {self.recordings}")
         if self.postgres_url is not None and self.mlflow_url is None:
             raise SettingsError(f"{PREFIX}POSTGRES_URL is set: name MLflow's database too, {PREFIX}MLFLOW_URL")
+        if self.candle_files is not None and not self.candle_files.is_dir():
+            raise SettingsError(f"{PREFIX}CANDLE_FILES: there is no folder {self.candle_files}")
+        if self.lstm_layers == 1 and self.lstm_dropout > 0 and "lstm_dropout" in self.model_fields_set:
+            raise SettingsError(f"{PREFIX}LSTM_DROPOUT acts between layers: one layer has none, set it to 0")
         unlisted = [s for s in self.symbols if s not in instruments.symbols()]
         if unlisted:
             raise SettingsError(f"{PREFIX}SYMBOLS: {', '.join(unlisted)} is not in instruments.py")
@@ -97,6 +131,34 @@ class Settings(BaseSettings):
     def home_dir(self) -> Path:
         """The state folder, absolute: lake, Postgres, Dagster's own files."""
         return self.home.expanduser().resolve()
+
+    def now(self) -> datetime:
+        """Return the moment the platform takes for now: the machine's clock, or what the file ``clock`` says.
+
+        The file is read at each call, so that a test can live through weeks.
+
+        Raises
+        ------
+        SettingsError
+            The file does not hold a moment with a UTC offset.
+        """
+        if self.clock is None:
+            return datetime.now(UTC)
+        text = self.clock.read_text().strip()
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError as error:
+            raise SettingsError(
+                f"{PREFIX}CLOCK: {self.clock} holds {text!r}, no moment like 2024-01-31T06:30:00+00:00"
+            ) from error
+        if moment.tzinfo is None:
+            raise SettingsError(f"{PREFIX}CLOCK: {text!r} has no UTC offset")
+        return moment.astimezone(UTC)
+
+    @property
+    def reports_dir(self) -> Path:
+        """Where the verdicts' reports are written, one HTML file each."""
+        return self.home_dir / "reports"
 
     @property
     def lake_url(self) -> str:

@@ -24,6 +24,9 @@ def _model(family: str) -> Table:
             Column("manifest", TEXT, "", "JSON contract: features, hash, scaler, calibrator, spans, versions"),
             Column("weights", pl.Binary(), "", "safetensors: coefficients, scaler, temperature"),
             Column("weights_sha256", TEXT, "", "digest of weights"),
+            Column(
+                "history", TEXT, "", "JSON, one entry per epoch: loss on fit and stop days, rate; null without epochs"
+            ),
             Column("mlflow_run_id", TEXT, "", "run of the experiment tracker that holds the same files"),
             Column("rows_n", I64, "n", "labelled rows the model was fitted on"),
         ),
@@ -104,4 +107,33 @@ PROMOTED_MODEL = Table(
     (Measure("verdict rows chosen", (pl.col("is_chosen") & (pl.col("gate") == "verdict")).sum().cast(F64), 1, 1),),
 )
 
-TABLES = (*MODELS.values(), PREDICTIONS, METRICS, PROMOTED_MODEL)
+DAILY_PREDICTIONS = Table(
+    "evaluations/daily_predictions",
+    "one minute of a new day as each judged model saw it, beside the label: the track record after the verdict",
+    ("symbol", "family", "ts"),
+    columns(
+        SYMBOL,
+        DAY,
+        Column("family", TEXT, "", "model family, e.g. logistic_v5", required=True),
+        Column("model_day", pl.Date(), "", "partition of the model: its last day of knowledge", required=True),
+        Column(
+            "verdict_day", pl.Date(), "", "day of the verdict that judged the model last before this day", required=True
+        ),
+        Column("is_chosen", pl.Boolean(), "flag", "the family that verdict chose for the symbol", required=True),
+        TS,
+        Column("p_up_15m", F64, "1", "calibrated probability of up; null when an input is null", "[0, 1]"),
+        Column("y_up_15m", pl.Int8(), "flag", "the label", "{0,1}"),
+        Column("label_end_ts", UTC_US, "UTC", "when the label was known", required=True),
+    ),
+    (Measure("rows not after their verdict", (pl.col("day") <= pl.col("verdict_day")).sum(), 0, 0),),
+    (
+        Check(
+            "coverage",
+            False,
+            "at least 90 % of the minutes are predicted",
+            (Measure("share predicted", pl.col("p_up_15m").is_not_null().mean(), 0.9, 1),),
+        ),
+    ),
+)
+
+TABLES = (*MODELS.values(), PREDICTIONS, METRICS, DAILY_PREDICTIONS, PROMOTED_MODEL)
