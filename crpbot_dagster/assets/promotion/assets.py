@@ -95,7 +95,8 @@ def verify(lake: Lake, experiments: Experiments, family: str, symbol: str, day: 
     labels = lake.window("features/labels", symbol, test_day, test_day).collect()  # type: ignore[arg-type]
     again = predict(model, features, labels, symbol, day)["p_up_15m"].fill_null(np.nan).to_numpy()
     before = judged.filter(pl.col("test_day") == test_day)["p_up_15m"].fill_null(np.nan).to_numpy()
-    if not np.allclose(again, before, rtol=0, atol=SAME_PROBABILITY, equal_nan=True):
+    same = again.shape == before.shape and np.allclose(again, before, rtol=0, atol=SAME_PROBABILITY, equal_nan=True)
+    if not same:
         raise OtherPredictions(f"{family} of {symbol} does not reproduce its predictions of {test_day!s}")
     stored = lake.window(f"models/{family}", symbol, trained_on, trained_on).collect().row(0, named=True)
     run_id = str(stored["mlflow_run_id"])
