@@ -25,10 +25,12 @@ LOW_GATES = {
 SMALL_NETWORK = {
     "lstm_layers": "1",
     "lstm_dropout": "0",
-    "lstm_hidden": "8",
+    "lstm_hidden": "16",
     "lstm_sequence": "10",
-    "lstm_stride": "10",
-    "lstm_epochs": "2",
+    "lstm_stride": "2",
+    "lstm_batch": "128",
+    "lstm_learning_rate": "0.01",
+    "lstm_epochs": "3",
     "torch_threads": "1",
 }
 FIRST, VERDICT = date(2023, 11, 18), date(2023, 11, 29)
