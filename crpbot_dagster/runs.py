@@ -19,6 +19,7 @@ from crpbot_dagster.tables import CANDLES
 
 STAGES = tuple(ROUTE)
 VOLUME_DAYS = 7  # bars/trades_1m asks for the volumes of the seven days before
+DAILY_RECORD = "evaluations/daily_predictions"  # of a new labelled day, not of a verdict
 LOOK_BACK_DAYS = 1  # features read the minutes of the day before
 
 
@@ -96,7 +97,8 @@ def plan(
             steps.append(Step(symbol, before, ("features/labels",)))
     if "models" in reached:
         steps.append(Step(symbol, model_day(last, config.test_days), tables_of("models")))
-    steps += [Step(symbol, last, tables_of(s)) for s in ("evaluations", "promotion") if s in reached]
+    verdict = {"evaluations": tuple(t for t in tables_of("evaluations") if t != DAILY_RECORD)}
+    steps += [Step(symbol, last, verdict.get(s, tables_of(s))) for s in ("evaluations", "promotion") if s in reached]
     return steps
 
 

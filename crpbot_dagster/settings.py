@@ -19,6 +19,17 @@ from crpbot_dagster import instruments
 PREFIX = "CRPBOT_"
 PROJECT = Path(__file__).resolve().parents[1]
 
+DEMO_PROFILE = {
+    "lstm_layers": "1",
+    "lstm_hidden": "32",
+    "lstm_dropout": "0",
+    "lstm_batch": "256",
+    "lstm_learning_rate": "0.001",
+    "lstm_patience": "2",
+    "torch_threads": "1",
+}
+"""A network of seconds instead of minutes: what the demo trains unless the environment says otherwise."""
+
 Market = Literal["sandbox", "live", "recordings"]
 
 

@@ -23,6 +23,7 @@ from deltalake import (
     ColumnProperties,
     CommitProperties,
     DeltaTable,
+    Schema,
     Transaction,
     WriterProperties,
     write_deltalake,
@@ -61,6 +62,10 @@ class IncompleteError(LookupError):
 
 class WouldErase(ValueError):
     """A source says it has no such day, but the lake holds it: the day stays until a better one replaces it."""
+
+
+class OtherSchema(ValueError):
+    """A table of the lake was made by another version of the platform, and adding columns does not mend it."""
 
 
 class StampError(ValueError):
@@ -203,10 +208,30 @@ class Lake(dg.ConfigurableResource):
             return found
 
     def prepare(self) -> None:
-        """Stamp the lake and make every table, before several processes write to it at once."""
+        """Stamp the lake and have every table as it is declared, before several processes write to it at once.
+
+        Raises
+        ------
+        OtherSchema
+            A table in the lake differs by more than columns that were added and may be null.
+        """
         self.check_stamp()
         for table in TABLES:
-            self.create(table)
+            self._migrate(table, self.create(table))
+
+    def _migrate(self, table: str, delta: DeltaTable) -> None:
+        held, declared = [f.name for f in delta.schema().fields], TABLES[table].schema
+        gone = [n for n in held if n not in declared]
+        new = [n for n in declared if n not in held]
+        forced = [n for n in new if TABLES[table].column(n).required]
+        if gone or forced:
+            raise OtherSchema(
+                f"{table} in {self.url} was made by another version: columns {', '.join(gone + forced)} differ and no "
+                "migration fits. Build it again in another CRPBOT_HOME, or keep the version that made it"
+            )
+        if new:
+            fields = Schema.from_arrow(pl.DataFrame(schema={n: declared[n] for n in new}).to_arrow().schema).fields
+            delta.alter.add_columns(fields)
 
     def publish(
         self,

@@ -7,8 +7,13 @@ from crpbot_dagster.tables.schema import DAY, SYMBOL, TS, UTC_US, Check, Column,
 F64, I64 = pl.Float64(), pl.Int64()
 TEXT = pl.String()
 
-FAMILIES = {"logistic_v4": "features/v4", "logistic_v5": "features/v5"}
-"""Model family → the feature table it reads."""
+FAMILIES = {
+    "logistic_v4": "features/v4",
+    "logistic_v5": "features/v5",
+    "lstm_v4": "features/v4",
+    "lstm_v5": "features/v5",
+}
+"""Model family, ``<kind>_<feature set>`` → the feature table it reads."""
 
 
 def _model(family: str) -> Table:

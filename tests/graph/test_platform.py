@@ -11,6 +11,7 @@ import pytest
 
 from crpbot_dagster import assets, settings
 from crpbot_dagster.assets.bars.assets import MARKET_1M_LINEAGE
+from crpbot_dagster.assets.checks import column_lineage
 from crpbot_dagster.definitions import defs
 from crpbot_dagster.resources.warehouse import MODELS, ModelError, assertions, read_model
 from crpbot_dagster.settings import PROJECT, SettingsError, unknown_variables
@@ -103,6 +104,17 @@ def test_market_1m_has_its_dependencies_and_lineage() -> None:
     lineage = MARKET_1M_LINEAGE.deps_by_column
     assert [(d.asset_key.path[-1], d.column_name) for d in lineage["close_diff_bps"]] == [("trades_1m", "close")]
     assert [(d.asset_key.path[-1], d.column_name) for d in lineage["mid"]] == [("book_1m", "mid")]
+
+
+def test_every_feature_names_columns_that_exist_as_its_origin() -> None:
+    for name in ("features/v4", "features/v5"):
+        lineage = column_lineage(TABLES[name])["dagster/column_lineage"].deps_by_column
+        for column, deps in lineage.items():
+            for dep in deps:
+                assert dep.column_name in TABLES["/".join(dep.asset_key.path)].schema, f"{name}.{column}"
+        bare = {c.name for c in TABLES[name].features} - set(lineage)
+        assert all(TABLES[name].column(c).reads == ("ts",) for c in bare), bare
+    assert column_lineage(TABLES["bars/daily"]) == {}
 
 
 def test_every_sql_assertion_is_a_declared_check() -> None:
