@@ -75,5 +75,5 @@ def test_the_first_source_with_the_venue_gives_the_day_s_volume() -> None:
 
 
 def test_the_primary_source_is_asked_first() -> None:
-    assert [t.candle_source for t in primary_first(FILES)][0] == "files"
+    assert primary_first(FILES)[0].candle_source == "files"
     assert [t.candle_source for t in primary_first(Primary("coinbase", "tardis"))] == list(CANDLES)

@@ -295,7 +295,7 @@ def test_a_partition_holds_every_venue(environment, lake: Lake, tmp_path: Path) 
     result = materialise(lake)
     assert result.success and lake.state("raw/candle_files", "BTC-USD", DAY) == "complete"
     rows = lake.window("raw/candle_files", "BTC-USD", DAY, DAY).collect()
-    counts = {v: n for v, n in rows.group_by("venue").len().rows()}
+    counts = dict(rows.group_by("venue").len().rows())
     assert counts == {"bitfinex": 1440, "kraken": 1300}
     known = rows.group_by("venue").agg(pl.col("trade_count_n", "buy_volume").count()).sort("venue").rows()
     assert known == [("bitfinex", 0, 0), ("kraken", 1300, 1300)]
