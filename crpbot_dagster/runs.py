@@ -15,22 +15,12 @@ from crpbot_dagster import definitions, partitions, settings
 from crpbot_dagster.assets import ROUTE
 from crpbot_dagster.assets.evaluations.assets import model_day
 from crpbot_dagster.settings import Settings
+from crpbot_dagster.tables import CANDLES
 
 STAGES = tuple(ROUTE)
 VOLUME_DAYS = 7  # bars/trades_1m asks for the volumes of the seven days before
 DAILY_RECORD = "evaluations/daily_predictions"  # of a new labelled day, not of a verdict
 LOOK_BACK_DAYS = 1  # features read the minutes of the day before
-
-WARM_VOLUMES = ("raw/tardis_trades", "raw/coinbase_candles", "bars/volume_1d")
-WARM_BARS = (
-    "raw/tardis_trades",
-    "raw/tardis_book",
-    "raw/tardis_book_snapshots",
-    "raw/coinbase_candles",
-    "bars/volume_1d",
-    "bars/trades_1m",
-    "bars/book_1m",
-)
 
 
 class PlanError(ValueError):
@@ -49,6 +39,10 @@ class Step:
 def tables_of(stage: str) -> tuple[str, ...]:
     """Return the tables of a stage, in the order of the route."""
     return tuple("/".join(a.key.path) for a in ROUTE[stage])
+
+
+WARM_VOLUMES = ("raw/tardis_trades", *(t.name for t in CANDLES.values()), "bars/volume_1d")
+WARM_BARS = (*tables_of("raw"), "bars/volume_1d", "bars/trades_1m", "bars/book_1m")
 
 
 def verdict_window(verdict_day: date, config: Settings) -> date:

@@ -1,8 +1,8 @@
 """The lake: Delta tables partitioned by symbol and UTC day, and the door every row passes.
 
 A partition is replaced whole, in one Delta commit, or not at all. The same commit carries the day's state
-(``complete``, ``empty``, ``partial``, ``missing``, ``not_licensed``) as a Delta application transaction,
-so that a day of zero rows is still known to be there, and data and state can never disagree.
+(``complete``, ``empty``, ``partial``, ``missing``, ``not_licensed``, ``not_configured``) as a Delta application
+transaction, so that a day of zero rows is still known to be there, and data and state can never disagree.
 Every load is complete or refused. Not here: which rules hold (``tables/``), soft checks (``assets/checks.py``).
 
 Source: the Delta transaction protocol, "Transaction Identifiers",
@@ -34,7 +34,7 @@ from pydantic import PrivateAttr
 from crpbot_dagster.tables import TABLES
 from crpbot_dagster.tables.schema import Table
 
-STATES = ("complete", "empty", "partial", "missing", "not_licensed")
+STATES = ("complete", "empty", "partial", "missing", "not_licensed", "not_configured")
 STATE_CODE = {name: code for code, name in enumerate(STATES, start=1)}
 
 
@@ -285,9 +285,10 @@ class Lake(dg.ConfigurableResource):
         Raises
         ------
         WouldErase
-            ``state`` is missing or not_licensed and the lake holds the day.
+            ``state`` is missing, not_licensed or not_configured and the lake holds the day.
         """
-        if state in ("missing", "not_licensed") and self.state(table, symbol, day) in ("complete", "empty"):
+        held = ("complete", "partial", "empty")
+        if state not in held and self.state(table, symbol, day) in held:
             raise WouldErase(
                 f"{said} is {state} now, but the lake holds {table} of {symbol} {day}: it stays as it was. Check the "
                 "source and its licence before running it again"

@@ -19,7 +19,7 @@ from crpbot_dagster.assets.features.labels import HORIZON_MIN, PRICE_SOURCE
 from crpbot_dagster.assets.models import pictures
 from crpbot_dagster.assets.models.artefact import Manifest, code_version, contract, digest, span, weights_of
 from crpbot_dagster.assets.models.dataset import require_source, samples
-from crpbot_dagster.assets.models.families import NotTrainable, Trained, sequence_of, train
+from crpbot_dagster.assets.models.families import NotTrainable, Trained, kind_of, sequence_of, train
 from crpbot_dagster.assets.models.temperature import sigmoid
 from crpbot_dagster.assets.models.validation import Split, split_days
 from crpbot_dagster.partitions import split as split_key
@@ -29,13 +29,7 @@ from crpbot_dagster.settings import Settings
 from crpbot_dagster.tables import TABLES
 from crpbot_dagster.tables.results import FAMILIES
 
-ENGINES = {"logistic": "scikitlearn", "lstm": "torch"}
-WORDS = {
-    "logistic": "logistic regression on one minute",
-    "lstm": "an LSTM that reads the minutes before",
-    "v4": "candles alone",
-    "v5": "order book and tape included",
-}
+WORDS = {"v4": "candles alone", "v5": "order book and tape included"}
 
 
 def train_family(family: str, symbol: str, day: date, lake: Lake, experiments: Experiments, config: Settings) -> Built:
@@ -147,19 +141,19 @@ def _stored(family: str, symbol: str, day: date, row: dict[str, Any], seen: dict
 
 def model_asset(family: str) -> dg.AssetsDefinition:
     """Return the asset of one family: one trained model a day and symbol."""
-    kind, _, feature_set = family.partition("_")
+    kind, feature_set = kind_of(family), family.partition("_")[2]
 
     def model(context: dg.AssetExecutionContext, lake: Lake, experiments: Experiments) -> Built:
         symbol, day = split_key(context.partition_key)
         return train_family(family, symbol, day, lake, experiments, settings.load())
 
     model.__doc__ = (
-        f"One row per trained model: {WORDS[kind]}, {WORDS[feature_set]}.\n\n"
+        f"One row per trained model: {kind.words}, {WORDS[feature_set]}.\n\n"
         "Reads features and labels of the days before this one only."
     )
     return table_asset(
         f"models/{family}",
-        kinds={ENGINES[kind], "mlflow"},
+        kinds={kind.engine, "mlflow"},
         after=(FAMILIES[family], "features/labels"),
         tags={"feature_set": feature_set},
         code_version="2",

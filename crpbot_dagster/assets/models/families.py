@@ -66,8 +66,10 @@ class Trained:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of model: the settings that decide it, how it is fitted, and how it is loaded."""
+    """A kind of model: what it is, the settings that decide it, how it is fitted, and how it is loaded."""
 
+    words: str
+    engine: str  # as the UI shows it
     settings: tuple[str, ...]
     fit: Callable[[Slices, Numbers], tuple[Model, int, History]]  # the model, rows fitted on, its epochs
     load: Callable[[Mapping[str, NDArray[Any]], Numbers, int], Model]
@@ -113,8 +115,15 @@ LSTM_LOOP = (
 TORCH = ("seed", "torch_threads", "torch_device")
 
 KINDS = {
-    "logistic": Kind(("logistic_c",), _fit_logistic, logistic.load),
-    "lstm": Kind((*LSTM_SHAPE, *LSTM_LOOP, *TORCH), _fit_lstm, _load_lstm, "lstm_sequence"),
+    "logistic": Kind("logistic regression on one minute", "scikitlearn", ("logistic_c",), _fit_logistic, logistic.load),
+    "lstm": Kind(
+        "an LSTM that reads the minutes before",
+        "torch",
+        (*LSTM_SHAPE, *LSTM_LOOP, *TORCH),
+        _fit_lstm,
+        _load_lstm,
+        "lstm_sequence",
+    ),
 }
 
 
