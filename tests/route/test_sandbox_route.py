@@ -1,5 +1,6 @@
 """Tick to verdict through Dagster on the sandbox, as a user runs it: small windows, real servers, real clients."""
 
+import hashlib
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -116,6 +117,20 @@ def test_the_champion_is_in_the_registry_and_the_loser_is_not(route: Crpbot) -> 
         "print(tracker.in_force('SOL-USD'))",
     ).splitlines()
     assert out[0] == "1 {'champion': 1} logistic_v5" and out[1] == "None"
+
+
+def test_a_report_and_a_leaderboard_stand_beside_every_verdict(route: Crpbot) -> None:
+    for symbol in ("BTC-USD", "SOL-USD"):
+        chosen = verdict(route, symbol)
+        row = route.read("promotion/report", symbol, VERDICT, VERDICT).row(0, named=True)
+        page = (route.home / "reports" / row["path"]).read_bytes()
+        assert (hashlib.sha256(page).hexdigest(), len(page)) == (row["sha256"], row["bytes_n"])
+        assert (row["verdict"], row["family"]) == (chosen["verdict"], chosen["family"])
+        assert chosen["reason"].encode() in page and b"Simulated data" in page
+        board = route.read("promotion/leaderboard", symbol, VERDICT, VERDICT).sort("rank_n")
+        assert board["family"][0] == chosen["family"] and board["is_chosen"].sum() == 1
+    files = [p for p in (route.home / "reports").rglob("*") if p.is_file()]
+    assert {p.suffix for p in files} == {".html"}, "a half-written page is left"
 
 
 def test_running_a_partition_again_gives_the_same_rows(route: Crpbot) -> None:
