@@ -279,6 +279,12 @@ class Lake(dg.ConfigurableResource):
         code = delta.transaction_version("|".join((symbol, day.isoformat(), *extra.values())))
         return None if code is None else STATES[code - 1]
 
+    def states(self, table: str, symbol: str, days: Iterable[date]) -> dict[date, str | None]:
+        """Return the state of each of ``days``, None where it was never published; opens the table once."""
+        delta = self.delta(table)
+        codes = {d: None if delta is None else delta.transaction_version(f"{symbol}|{d.isoformat()}") for d in days}
+        return {d: None if code is None else STATES[code - 1] for d, code in codes.items()}
+
     def keep_held(self, table: str, symbol: str, day: date, state: str, said: str) -> None:
         """Refuse to replace a day the lake holds by the news that there is none.
 

@@ -86,6 +86,15 @@ def test_a_lake_that_no_migration_fits_is_refused_by_name(lake: Lake) -> None:
         lake.prepare()
 
 
+def test_the_states_of_many_days_are_those_of_each(lake: Lake) -> None:
+    days = [DAY + timedelta(days=i) for i in range(-1, 2)]
+    assert lake.states(TABLE, "BTC-USD", days) == dict.fromkeys(days)
+    lake.publish(TABLE, rows(), "BTC-USD", DAY, "complete")
+    lake.publish(TABLE, rows().clear(), "BTC-USD", days[2], "not_licensed")
+    assert lake.states(TABLE, "BTC-USD", days) == {days[0]: None, DAY: "complete", days[2]: "not_licensed"}
+    assert lake.states(TABLE, "ETH-USD", days) == dict.fromkeys(days)
+
+
 def test_a_held_day_is_not_replaced_by_the_news_that_there_is_none(lake: Lake) -> None:
     lake.keep_held(TABLE, "BTC-USD", DAY, "missing", "it")  # nothing is held yet
     lake.publish(TABLE, rows(), "BTC-USD", DAY, "complete")
