@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from crpbot_dagster import settings
 from crpbot_dagster.cli.progress import execute
 from crpbot_dagster.cli.terminal import (
     OK,
@@ -100,15 +101,22 @@ def demo(as_json: AsJson = False) -> None:
     """
     from crpbot_dagster import runs
 
-    config = configured()
-    if config.market != "sandbox":
+    if configured().market != "sandbox":
         stop("the demo runs on the sandbox: unset CRPBOT_MARKET", USAGE)
+    profile = {n: v for n, v in settings.DEMO_PROFILE.items() if n not in configured().model_fields_set}
+    settings.export(**profile)
+    config = configured()
     last = runs.first_verdict(config)
     plans = plans_of(list(config.symbols), runs.verdict_window(last, config), last, "promotion", config)
     console.print(
         f"sandbox market, seed {config.sandbox_seed}: {config.fit_days} days to fit, {config.stop_days} to stop "
         f"early, {config.calibrate_days} to calibrate, {config.test_days} to test; verdict on {last}; "
         f"state in {config.home_dir}"
+    )
+    console.print(
+        f"demo profile of the LSTM: {', '.join(f'{n} {v}' for n, v in profile.items()) or 'none, all is set'}; the "
+        "network of the settings is larger",
+        highlight=False,
     )
     started = time.perf_counter()
     code = execute(plans, as_json)

@@ -18,7 +18,6 @@ from crpbot_dagster.runs import (
     held_days,
     next_verdict,
     plan,
-    tables_of,
     verdict_tables,
     verdict_window,
     without_held,
@@ -99,13 +98,16 @@ def test_days_held_as_warm_up_alone_are_built_when_they_are_asked_for() -> None:
 
 def test_the_track_record_goes_with_the_labels_and_never_with_the_verdict() -> None:
     last = first_verdict(CONFIG)
-    steps = planned(verdict_window(last, CONFIG), last, "promotion")
-    is_there = TRACK_RECORD in tables_of("evaluations")
-    for step in steps:
-        if LABELS in step.tables:
-            assert step.tables == ((LABELS, TRACK_RECORD) if is_there else (LABELS,))
-        else:
-            assert TRACK_RECORD not in step.tables
+    first, verdict = verdict_window(last, CONFIG), last - timedelta(days=3)
+    for held, followed in (
+        ({}, lambda day: False),
+        ({"promotion/promoted_model": {verdict}}, lambda day: day > verdict),
+    ):
+        for step in planned(first, last, "promotion", held):
+            if LABELS in step.tables:
+                assert step.tables == ((LABELS, TRACK_RECORD) if followed(step.day) else (LABELS,))
+            else:
+                assert TRACK_RECORD not in step.tables
     assert "evaluations/metrics" in verdict_tables("evaluations") and TRACK_RECORD not in verdict_tables("evaluations")
     assert [s.tables for s in planned(FIRST, FIRST, "features") if LABELS in s.tables] == []
 
