@@ -25,10 +25,12 @@ LOW_GATES = {
 SMALL_NETWORK = {
     "lstm_layers": "1",
     "lstm_dropout": "0",
-    "lstm_hidden": "8",
+    "lstm_hidden": "16",
     "lstm_sequence": "10",
-    "lstm_stride": "10",
-    "lstm_epochs": "2",
+    "lstm_stride": "2",
+    "lstm_batch": "128",
+    "lstm_learning_rate": "0.01",
+    "lstm_epochs": "3",
     "torch_threads": "1",
 }
 FIRST, VERDICT = date(2023, 11, 18), date(2023, 11, 29)
@@ -40,12 +42,13 @@ class Crpbot:
 
     home: Path
     values: dict[str, str] = field(default_factory=dict)
+    project: Path = PROJECT  # where the package lies
 
     @property
     def environment(self) -> dict[str, str]:
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("CRPBOT_", "DAGSTER_"))}
         own = {f"CRPBOT_{k.upper()}": v for k, v in ({"home": str(self.home)} | self.values).items()}
-        return clean | own | {"PYTHONPATH": str(PROJECT), "COLUMNS": "200"}
+        return clean | own | {"PYTHONPATH": str(self.project), "COLUMNS": "200"}
 
     def __call__(self, *words: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "crpbot_dagster.cli", *words]
