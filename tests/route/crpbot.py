@@ -42,12 +42,13 @@ class Crpbot:
 
     home: Path
     values: dict[str, str] = field(default_factory=dict)
+    project: Path = PROJECT  # where the package lies
 
     @property
     def environment(self) -> dict[str, str]:
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("CRPBOT_", "DAGSTER_"))}
         own = {f"CRPBOT_{k.upper()}": v for k, v in ({"home": str(self.home)} | self.values).items()}
-        return clean | own | {"PYTHONPATH": str(PROJECT), "COLUMNS": "200"}
+        return clean | own | {"PYTHONPATH": str(self.project), "COLUMNS": "200"}
 
     def __call__(self, *words: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "crpbot_dagster.cli", *words]

@@ -54,8 +54,9 @@ def test_binance_2024_builds_two_days_across_midnight(shared_data: Path, tmp_pat
 
 def test_bitfinex_2018_from_candle_files_builds_v4_and_labels(shared_data: Path, tmp_path: Path) -> None:
     first, last = date(2018, 11, 10), date(2018, 11, 11)  # the quietest weekend of the year
-    files = {"candle_files": str(shared_data / "candles"), "primary": '{"BTC-USD": "bitfinex/files"}'}
-    crpbot = recorded(tmp_path, shared_data, start_day=str(first), **files)
+    only_files = {"market": "recordings", "candle_files": str(shared_data / "candles"), "symbols": '["BTC-USD"]'}
+    primary = {"primary": '{"BTC-USD": "bitfinex/files"}', "start_day": str(first)}
+    crpbot = Crpbot(tmp_path / "state", only_files | primary)
     done = crpbot("run", "--from", str(first), "--to", str(last), "--until", "features")
     assert done.returncode == 0, done.stderr
     delivered = pl.read_parquet(shared_data / "candles/bitfinex/BTC-USD.parquet").filter(
