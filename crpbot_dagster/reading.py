@@ -35,7 +35,9 @@ def opened_lake() -> Lake:
 
 
 def read(table: str, symbol: str, first: str | date, last: str | date, allow_missing: bool = False) -> pl.DataFrame:
-    """Return the rows of ``symbol`` on the UTC days ``first`` … ``last``, both included, sorted by the table's key.
+    """Return the rows of ``symbol`` on the UTC days ``first`` … ``last``, both included, sorted.
+
+    Days first, then the key of the table: minutes and ticks come in the order of time.
 
     Parameters
     ----------
@@ -64,7 +66,7 @@ def read(table: str, symbol: str, first: str | date, last: str | date, allow_mis
     days = [d if isinstance(d, date) else date.fromisoformat(d) for d in (first, last)]
     lake = opened_lake()
     found = lake.scan(name, symbol, *days) if allow_missing else lake.window(name, symbol, *days)
-    return found.sort(TABLES[name].key).collect()
+    return found.sort("day", *TABLES[name].key).collect()
 
 
 def sql(query: str) -> pl.DataFrame:

@@ -20,14 +20,13 @@ def test(as_json: AsJson = False) -> None:
 
     Example: crpbot alerts test
     """
-    from crpbot_dagster.resources.alerts import Alerts, NotDelivered
+    from crpbot_dagster.resources.alerts import Alerts, NotDelivered, send_test
 
     config = configured()
-    log_file = str(config.home_dir / "alerts.log")
-    sender = Alerts(urls=[url.get_secret_value() for url in config.alert_urls], log_file=log_file)
+    log_file = str(config.home_dir / "alerts.jsonl")
     try:
-        sender.send("crpbot: a test", "If you can read this, alerts arrive.", "info")
+        send_test(Alerts(config.alert_urls, log_file))
     except NotDelivered as error:
-        stop(f"the test was not delivered: {error}", FAILED)
+        stop(str(error), FAILED)
     where = f"to {len(config.alert_urls)} addresses" if config.alert_urls else f"to {log_file} (no CRPBOT_ALERT_URLS)"
     typer.echo(json.dumps({"ok": True, "sent": where}) if as_json else f"sent {where}")

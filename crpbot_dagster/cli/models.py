@@ -139,7 +139,7 @@ def rollback(coin: Coin, as_json: AsJson = False) -> None:
         try:
             before, now = tracker.rollback(symbol)
         except LookupError as error:
-            stop(f"{symbol}: {error}", MISSING)
+            stop(str(error), MISSING)
     if as_json:
         typer.echo(json.dumps({"symbol": symbol, "before": before, "now": now}))
     else:

@@ -171,7 +171,7 @@ def select(lake: Lake, sql: str) -> Iterator[pl.DataFrame]:
 
 
 def _worded(message: str, tables: list[str]) -> str:
-    named = re.search(r"Table with name (\w+) does not exist", message)
+    named = re.search(r'Table with name "?(?:\w+\.)?(\w+)"? does not exist', message)
     if named is None:
         return message
     names = [t.replace("/", ".") for t in tables]
