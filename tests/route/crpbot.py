@@ -14,6 +14,25 @@ import polars as pl
 from crpbot_dagster.resources.lake import Lake
 from crpbot_dagster.settings import PROJECT
 
+WINDOWS = {"fit_days": "2", "stop_days": "1", "calibrate_days": "1", "test_days": "6"}
+# Gates low enough for six test days: what is tested is the machinery, not the model.
+LOW_GATES = {
+    "gate_accuracy": "0.58",
+    "gate_tune_accuracy": "0.55",
+    "gate_ece": "0.2",
+    "gate_min_n_eff": "200",
+}
+SMALL_NETWORK = {
+    "lstm_layers": "1",
+    "lstm_dropout": "0",
+    "lstm_hidden": "8",
+    "lstm_sequence": "10",
+    "lstm_stride": "10",
+    "lstm_epochs": "2",
+    "torch_threads": "1",
+}
+FIRST, VERDICT = date(2023, 11, 18), date(2023, 11, 29)
+
 
 @dataclass(frozen=True)
 class Crpbot:

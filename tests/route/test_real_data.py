@@ -5,7 +5,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from crpbot import Crpbot
+from route.crpbot import Crpbot
 
 
 def recorded(tmp_path: Path, folder: Path, **values: str) -> Crpbot:
