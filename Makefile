@@ -5,10 +5,13 @@ PYTHON ?= python3
 VENV ?= .venv
 # Pinned and first: a later resolution would pull gigabytes of CUDA. Override for another build of it.
 TORCH ?= torch==2.13.0
+# A peer of the benchmarks that pins another fsspec than Dagster's side does, so it gets an environment of its own.
+PEERS ?= .venv-peers
+NAUTILUS ?= nautilus_trader==1.221.0
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test dev lint format bench docs soak clean help
+.PHONY: demo test dev lint format bench bench-peers docs soak clean help
 
 help:
 	@echo "make demo    the whole route on the simulated market, verdicts printed"
@@ -49,7 +52,11 @@ format: $(READY)
 	@$(BIN)/ruff format .
 
 bench: $(READY)
-	@$(BIN)/python benchmarks/run.py
+	@$(BIN)/python -m benchmarks --nautilus $(PEERS)/bin/python
+
+bench-peers:
+	@$(PYTHON) -m venv $(PEERS)
+	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check $(NAUTILUS)
 
 soak: $(READY)
 	@$(BIN)/python -m pytest -m soak -s
@@ -58,4 +65,4 @@ docs: $(READY)
 	@$(BIN)/python -m crpbot_dagster.docs
 
 clean:
-	@rm -rf $(VENV) .crpbot
+	@rm -rf $(VENV) $(PEERS) .crpbot
