@@ -18,6 +18,7 @@ help:
 	@echo "make test    lint, types, every test"
 	@echo "make dev     the Dagster UI on http://127.0.0.1:3000"
 	@echo "make bench   speed against peers          make soak    long runs: ten seeds, a 50-million-row day"
+	@echo "make bench-peers   once before it: nautilus_trader, in an environment of its own"
 	@echo "make docs    the generated documents      make clean   remove the virtual environment and the state"
 
 $(READY): pyproject.toml constraints.txt
@@ -55,6 +56,7 @@ bench: $(READY)
 	@$(BIN)/python -m benchmarks --nautilus $(PEERS)/bin/python
 
 bench-peers:
+	@echo "== installing $(NAUTILUS) into $(PEERS)"
 	@$(PYTHON) -m venv $(PEERS)
 	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check $(NAUTILUS)
 

@@ -107,10 +107,10 @@ def say(text: str) -> None:
 
 
 def measured(chosen: dict[str, Topic], size: Size) -> list[Line]:
-    """Run the topics, each in a folder that goes when it is done, and say every line as it is found."""
+    """Run the topics in a folder that goes when they are done, and say every line as it is found."""
     found = []
-    for topic in chosen.values():
-        with TemporaryDirectory(prefix="benchmark-") as folder:
+    with TemporaryDirectory(prefix="benchmark-") as folder:
+        for topic in chosen.values():
             for line in topic(size, Path(folder)):
                 say(str(line))
                 found.append(line)

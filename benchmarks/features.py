@@ -29,7 +29,7 @@ def lines(size: Size, folder: Path) -> Iterator[Line]:
     for days in size.feature_days:
         trades, book = minutes(days + 1)
         bars = trades.select("open", "high", "low", "close", "volume").to_pandas()
-        times = max(size.times, 2) if days < 365 else 1
+        times = max(size.times, 2)  # the first call of a process loads the compiled kernels
         seconds, four, pandas = race(
             partial(v5, trades, book), partial(v4, trades), partial(pandas_v4, bars), times=times
         )

@@ -49,8 +49,7 @@ def land(path: Path) -> None:
         lake.publish("raw/tardis_trades", frame, SYMBOL, DAY, "complete", is_large=parsed.is_large)
 
 
-def of_nautilus(nautilus: str | None, kind: str, path: Path, rows: int, size: Size, ours: float) -> Line:
-    what = f"the same {count(rows)} rows, file to {'minute bars' if kind == 'trades' else 'book minutes'}"
+def of_nautilus(nautilus: str | None, kind: str, what: str, path: Path, rows: int, size: Size, ours: float) -> Line:
     if nautilus is None:
         return Line(what, shown(ours), ABSENT)
     loader = in_process(nautilus, "nautilus_ticks", kind, path, size.times, rows)
@@ -61,9 +60,10 @@ def of_nautilus(nautilus: str | None, kind: str, path: Path, rows: int, size: Si
 
 def trades(size: Size, folder: Path, nautilus: str | None) -> Iterator[Line]:
     path, rows = trades_file(folder, size.trades), size.trades
+    what = f"{count(rows)} trades, file to minute bars"
     used, bars = race(partial(scan, path, TRADES, *TRADE_COLUMNS), partial(trade_bars, path), times=size.times)
     yield Line(
-        f"{count(rows)} trades, file to minute bars",
+        what,
         f"{shown(bars)} ({millions(rows, bars)})",
         f"bare polars scan of the columns used {shown(used)}",
         bars / used,
@@ -71,10 +71,8 @@ def trades(size: Size, folder: Path, nautilus: str | None) -> Iterator[Line]:
         bars <= 1.5 * used,
     )
     pandas = in_process(sys.executable, "pandas_ticks", "trades", path, size.times)
-    yield Line(
-        "the same to minute bars, all 20 columns", shown(bars), f"pandas, OHLCV alone {shown(pandas)}", bars / pandas
-    )
-    yield of_nautilus(nautilus, "trades", path, rows, size, bars)
+    yield Line(what, f"{shown(bars)}, all 20 columns", f"pandas, OHLCV alone {shown(pandas)}", bars / pandas)
+    yield of_nautilus(nautilus, "trades", what, path, rows, size, bars)
     whole, landed = race(partial(scan, path, TRADES), partial(land, path), times=size.times)
     yield Line(
         f"{count(rows)} trades, file to the lake: parse, repeated ids, every rule, commit",
@@ -88,10 +86,11 @@ def trades(size: Size, folder: Path, nautilus: str | None) -> Iterator[Line]:
 
 def updates(size: Size, folder: Path, nautilus: str | None) -> Iterator[Line]:
     path, rows = book_file(folder, size.updates), size.updates
+    what = f"{count(rows)} order-book rows, file to book minutes"
     ticks = trades_from(typed_scan(trades_file(folder, 20_000), TRADES)).collect().lazy()
     used, bars = race(partial(scan, path, BOOK, *BOOK_COLUMNS), partial(book_bars, path, ticks), times=size.times)
     yield Line(
-        f"{count(rows)} order-book rows, file to book minutes",
+        what,
         f"{shown(bars)} ({millions(rows, bars)})",
         f"bare polars scan of the columns used {shown(used)}",
         bars / used,
@@ -99,8 +98,8 @@ def updates(size: Size, folder: Path, nautilus: str | None) -> Iterator[Line]:
         bars <= 1.5 * used,
     )
     pandas = in_process(sys.executable, "pandas_ticks", "book", path, size.times)
-    yield Line("the same", shown(bars), f"pandas, reading alone {shown(pandas)}", bars / pandas)
-    yield of_nautilus(nautilus, "book", path, rows, size, bars)
+    yield Line(what, shown(bars), f"pandas, reading alone {shown(pandas)}", bars / pandas)
+    yield of_nautilus(nautilus, "book", what, path, rows, size, bars)
 
 
 def lines(size: Size, folder: Path, nautilus: str | None) -> Iterator[Line]:

@@ -23,27 +23,35 @@ HASHED = 1_000_003  # a prime: the filler's values do not repeat within so many 
 
 
 def trades_file(folder: Path, rows: int) -> Path:
-    """Write a Tardis trades file of ``rows``: the sandbox's day repeated inside its own span, in time order."""
+    """Write, once, a Tardis trades file of ``rows``: the sandbox's day repeated inside its own span, in time order."""
+    path = folder / f"trades-{rows}.csv.gz"
+    if path.exists():
+        return path
     day = tape(MARKET, SYMBOL, DAY)
     clocks = ("ts_exchange", "ts_received")
     copies = [day.with_columns(pl.col(c) + 7 * i for c in clocks) for i in range(-(-rows // day.height))]
     frame = pl.concat(copies).sort("ts_received", maintain_order=True).head(rows)
     # A venue numbers its trades.
-    return _gzipped(folder / "trades.csv", frame.with_columns(pl.int_range(pl.len()).cast(pl.String).alias("id")))
+    return _gzipped(path, frame.with_columns(pl.int_range(pl.len()).cast(pl.String).alias("id")))
 
 
 def book_file(folder: Path, rows: int) -> Path:
-    """Write a Tardis L2 file of ``rows``: many rows a message and one snapshot at the start, as a busy venue sends."""
+    """Write, once, a Tardis L2 file of ``rows``: many rows a message, one snapshot at the start: a busy venue's day."""
+    path = folder / f"book-{rows}.csv.gz"
+    if path.exists():
+        return path
     day = book(MARKET, SYMBOL, DAY)
     copies = [day.with_row_index("n")] * -(-rows // day.height)
-    return _gzipped(folder / "book.csv", pl.concat(copies).sort("n", maintain_order=True).drop("n").head(rows))
+    return _gzipped(path, pl.concat(copies).sort("n", maintain_order=True).drop("n").head(rows))
 
 
 def _gzipped(path: Path, frame: pl.DataFrame) -> Path:
     named = frame.rename({"ts_exchange": "timestamp", "ts_received": "local_timestamp"})
-    named.select(pl.lit("coinbase").alias("exchange"), pl.lit(SYMBOL).alias("symbol"), pl.all()).write_csv(path)
-    subprocess.run(["gzip", "-1", "-f", str(path)], check=True)
-    return path.with_suffix(".csv.gz")
+    named.select(pl.lit("coinbase").alias("exchange"), pl.lit(SYMBOL).alias("symbol"), pl.all()).write_csv(
+        path.with_suffix("")
+    )
+    subprocess.run(["gzip", "-1", "-f", str(path.with_suffix(""))], check=True)
+    return path
 
 
 @lru_cache(maxsize=1)
