@@ -35,6 +35,7 @@ from crpbot_dagster.tables.schema import Table
 
 STATES = ("complete", "empty", "partial", "missing", "not_licensed")
 STATE_CODE = {name: code for code, name in enumerate(STATES, start=1)}
+WITHOUT_ROWS = frozenset(STATE_CODE[s] for s in ("empty", "missing", "not_licensed"))  # a day that needs no file
 
 
 BATCH_ROWS = 200_000
@@ -262,24 +263,30 @@ class Lake(dg.ConfigurableResource):
         WouldErase
             ``state`` is missing or not_licensed and the lake holds the day.
         """
-        if state in ("missing", "not_licensed") and self.state(table, symbol, day) in ("complete", "empty"):
+        is_held = self.state(table, symbol, day) in ("complete", "empty") and day in self.held(table, symbol, [day])
+        if state in ("missing", "not_licensed") and is_held:
             raise WouldErase(
                 f"{said} is {state} now, but the lake holds {table} of {symbol} {day}: it stays as it was. Check the "
                 "source and its licence before running it again"
             )
 
-    def missing(self, table: str, symbol: str, days: Iterable[date]) -> list[date]:
-        """Return those of ``days`` whose partition was never published."""
+    def held(self, table: str, symbol: str, days: Iterable[date]) -> set[date]:
+        """Return those of ``days`` that are there: with rows, or with a state that says why there are none.
+
+        Deleting a partition's files leaves its state in the log: a day said to be complete without a file is gone.
+        """
         delta = self.delta(table)
-        wanted = list(days)
         if delta is None:
-            return wanted
-        filled = {(p["symbol"], p["day"]) for p in delta.partitions()}
-        return [
-            d
-            for d in wanted
-            if (symbol, d.isoformat()) not in filled and delta.transaction_version(f"{symbol}|{d.isoformat()}") is None
-        ]
+            return set()
+        filled = {p["day"] for p in delta.partitions() if p["symbol"] == symbol}
+        codes = {d: delta.transaction_version(f"{symbol}|{d.isoformat()}") for d in days}
+        return {d for d, code in codes.items() if d.isoformat() in filled or code in WITHOUT_ROWS}
+
+    def missing(self, table: str, symbol: str, days: Iterable[date]) -> list[date]:
+        """Return those of ``days`` whose partition was never published, or was deleted."""
+        wanted = list(days)
+        held = self.held(table, symbol, wanted)
+        return [d for d in wanted if d not in held]
 
     def days(self, table: str, symbol: str) -> list[date]:
         """Return the days of ``symbol`` that hold rows, sorted."""
