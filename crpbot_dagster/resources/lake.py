@@ -270,17 +270,22 @@ class Lake(dg.ConfigurableResource):
                 "source and its licence before running it again"
             )
 
-    def held(self, table: str, symbol: str, days: Iterable[date]) -> set[date]:
-        """Return those of ``days`` that are there: with rows, or with a state that says why there are none.
+    def held(self, table: str, symbol: str, days: Iterable[date]) -> dict[date, str]:
+        """Return those of ``days`` that are there, with why: ``rows``, or the state of a day that needs none.
 
         Deleting a partition's files leaves its state in the log: a day said to be complete without a file is gone.
         """
         delta = self.delta(table)
         if delta is None:
-            return set()
+            return {}
         filled = {p["day"] for p in delta.partitions() if p["symbol"] == symbol}
-        codes = {d: delta.transaction_version(f"{symbol}|{d.isoformat()}") for d in days}
-        return {d for d, code in codes.items() if d.isoformat() in filled or code in WITHOUT_ROWS}
+        found = {}
+        for day in days:
+            if day.isoformat() in filled:
+                found[day] = "rows"
+            elif (code := delta.transaction_version(f"{symbol}|{day.isoformat()}")) in WITHOUT_ROWS:
+                found[day] = STATES[code - 1]
+        return found
 
     def missing(self, table: str, symbol: str, days: Iterable[date]) -> list[date]:
         """Return those of ``days`` whose partition was never published, or was deleted."""

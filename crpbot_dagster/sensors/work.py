@@ -5,7 +5,7 @@ after. Pure: no Dagster, no clock, no lake; the facts are read in ``facts.py`` a
 Not here: training (``retraining.py``), promotion (``promotion.py``).
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Literal
@@ -156,21 +156,20 @@ def catch_up(state: State, rules: Rules) -> Plan:
     """
     found = _Found()
     days = window(state.now, rules.days)
-    work: list[tuple[date, str, Callable[[], Request | str | None]]] = []
+    work: list[tuple[date, str, Kind]] = []
     for symbol, span in state.held.items():
         if span is None or span.last < days[-1] - timedelta(days=1):
             found.waits.append(_far_behind(symbol, span, days[-1]))
             continue
         for day in days:
             if day >= span.first:
-                work.append((day, symbol, lambda s=symbol, d=day: _day_run(s, d, state, rules)))
+                work.append((day, symbol, "day"))
             before = day - timedelta(days=1)
             if before >= span.first:
-                work.append((before, symbol, lambda s=symbol, d=before: _label_run(s, d, state, rules)))
+                work.append((before, symbol, "label"))
     left = rules.budget - sum(a.status == "in_flight" and a.kind in ("day", "label") for a in state.attempts)
-    # The sort is stable: of one day the day run stands before the label run.
-    for _, _, ask in sorted(work, key=lambda w: (-w[0].toordinal(), w[1])):
-        answer = ask()
+    for day, symbol, kind in sorted(work, key=lambda w: (-w[0].toordinal(), w[1], w[2])):
+        answer = (_day_run if kind == "day" else _label_run)(symbol, day, state, rules)
         if isinstance(answer, str):
             found.waits.append(answer)
         elif answer is not None and len(found.requests) < left:
