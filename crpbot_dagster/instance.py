@@ -57,7 +57,8 @@ def market_app(config: Settings, api_key: str | None = None):  # type: ignore[no
     """Return the local market's web application: simulated, or the recordings."""
     if config.market == "recordings":
         return create_app(None, config.recordings, api_key)
-    return create_app(MarketSpec(config.sandbox_seed, config.sandbox_density), None, api_key)
+    spec = MarketSpec(config.sandbox_seed, config.sandbox_density)
+    return create_app(spec, None, api_key, today=lambda: config.now().date())
 
 
 def _dagster_home(home: Path) -> Path:

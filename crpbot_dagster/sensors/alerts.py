@@ -49,10 +49,10 @@ _DELIVERING = threading.Lock()
 
 @dataclass
 class Outgoing:
-    """A message and the channels it has not reached."""
+    """A message and the channels it has reached; a URL that was mended gets what the broken one did not take."""
 
     message: Message
-    to: list[str]
+    reached: list[str] = field(default_factory=list)
     failures: int = 0
 
 
@@ -68,7 +68,7 @@ class Memory:
 
     def dump(self) -> str:
         """Return the memory as text."""
-        outbox = [{"message": o.message.__dict__, "to": o.to, "failures": o.failures} for o in self.outbox]
+        outbox = [{"message": o.message.__dict__, "reached": o.reached, "failures": o.failures} for o in self.outbox]
         found = {k: problems.to_json(p) for k, p in self.open.items()}
         return json.dumps(
             {"began": self.began, "cursor": self.cursor, "seen": self.seen, "open": found, "outbox": outbox}
@@ -78,7 +78,7 @@ class Memory:
     def load(text: str) -> "Memory":
         """Return the memory from its text."""
         found: dict[str, Any] = json.loads(text)
-        outbox = [Outgoing(Message(**o["message"]), o["to"], o["failures"]) for o in found["outbox"]]
+        outbox = [Outgoing(Message(**o["message"]), o["reached"], o["failures"]) for o in found["outbox"]]
         known = {k: problems.from_json(p) for k, p in found["open"].items()}
         return Memory(found["began"], found["cursor"], found["seen"], known, outbox)
 
@@ -118,7 +118,7 @@ def evaluate(instance: dg.DagsterInstance, alerts: Alerts, now: str, ui_url: str
     ended = list(_ends(instance, memory))
     for end_id, run in ended:
         memory.open, said = problems.follow(memory.open, run, now, ui_url)
-        memory.outbox += [Outgoing(message, list(channels)) for message in said]
+        memory.outbox += [Outgoing(message) for message in said]
         memory.seen.append(end_id)
     memory.cursor = max([memory.cursor, *memory.seen])
     memory.seen = [i for i in memory.seen if i > memory.cursor - READ_AGAIN]
@@ -136,20 +136,19 @@ def _deliver(memory: Memory, notebook: Notebook, channels: Mapping[str, Alerts])
     delivered, until = 0, time.monotonic() + DELIVERY_S
     errors: set[str] = set()
     for outgoing in sorted(memory.outbox, key=lambda o: o.failures):
-        for name in list(outgoing.to):
+        for name in [n for n in channels if n not in outgoing.reached]:
             if time.monotonic() > until:
                 return delivered, errors | {"time is up"}
             message = outgoing.message
             try:
-                if name in channels:  # else its URL was taken out of the settings
-                    channels[name].send(message.title, message.body, message.severity)
-                    delivered += 1
+                channels[name].send(message.title, message.body, message.severity)
             except NotDelivered as error:
                 outgoing.failures += 1
                 errors.add(str(error))
                 continue
-            outgoing.to.remove(name)
-            memory.outbox = [o for o in memory.outbox if o.to]
+            delivered += 1
+            outgoing.reached.append(name)
+            memory.outbox = [o for o in memory.outbox if not set(channels) <= set(o.reached)]
             notebook.write(memory)
     return delivered, errors
 
