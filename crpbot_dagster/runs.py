@@ -14,6 +14,7 @@ from dagster._utils.error import SerializableErrorInfo
 from crpbot_dagster import definitions, partitions, settings
 from crpbot_dagster.assets import ROUTE
 from crpbot_dagster.assets.evaluations.assets import model_day
+from crpbot_dagster.resources.launcher import PROCESS_TAG, this_process
 from crpbot_dagster.settings import Settings
 
 STAGES = tuple(ROUTE)
@@ -129,7 +130,7 @@ class Route:
             raise_on_error=False,
             # The event log keeps everything; the terminal shows progress and failures only.
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-            tags={"crpbot/verb": "run", "crpbot/until": step.tables[-1]},
+            tags={"crpbot/verb": "run", "crpbot/until": step.tables[-1], PROCESS_TAG: this_process()},
         )
 
 
