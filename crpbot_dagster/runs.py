@@ -15,6 +15,7 @@ from crpbot_dagster import definitions, partitions, settings
 from crpbot_dagster.assets import ROUTE
 from crpbot_dagster.assets.evaluations.assets import model_day
 from crpbot_dagster.resources.lake import Lake
+from crpbot_dagster.resources.launcher import PROCESS_TAG, this_process
 from crpbot_dagster.settings import Settings
 from crpbot_dagster.tables import CANDLES
 
@@ -183,7 +184,7 @@ class Route:
             raise_on_error=False,
             # The event log keeps everything; the terminal shows progress and failures only.
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-            tags={"crpbot/until": step.tables[-1]},
+            tags={"crpbot/until": step.tables[-1], PROCESS_TAG: this_process()},
         )
 
 
@@ -207,15 +208,16 @@ def failure_of(result: dg.ExecuteInProcessResult) -> str:
     for event in result.all_events:
         if event.is_step_failure:
             said = event.step_failure_data.user_failure_data
-            text = f"Failure: {said.description}" if said is not None else _worded(event.step_failure_data.error)
+            text = f"Failure: {said.description}" if said is not None else worded(event.step_failure_data.error)
             return f"{event.step_key}: {text}"
     for event in result.all_events:
         if event.event_type == dg.DagsterEventType.RUN_FAILURE:
-            return _worded(event.job_failure_data.error)
+            return worded(event.job_failure_data.error)
     return "the run failed and left no error: look at it in the UI"
 
 
-def _worded(error: SerializableErrorInfo | None) -> str:
+def worded(error: SerializableErrorInfo | None) -> str:
+    """Return what a step raised, ``Class: message``, without Dagster's wrapping."""
     # Dagster wraps what a step raised; our own message stands above the library error it came from.
     while error is not None and error.cause is not None and (error.cls_name or "").startswith("Dagster"):
         error = error.cause

@@ -104,6 +104,23 @@ def test_a_held_day_is_not_replaced_by_the_news_that_there_is_none(lake: Lake) -
     lake.keep_held(TABLE, "BTC-USD", DAY, "complete", "it")
 
 
+def test_a_deleted_partition_is_missing_though_its_state_is_still_in_the_log(lake: Lake) -> None:
+    after = DAY + timedelta(days=1)
+    for day in (DAY, after):
+        lake.publish(TABLE, rows(day), "BTC-USD", day, "complete")
+    delta = lake.delta(TABLE)
+    assert delta is not None and lake.held(TABLE, "BTC-USD", [DAY, after]) == {DAY: "rows", after: "rows"}
+    delta.delete(f"symbol = 'BTC-USD' AND day = '{DAY}'")
+    assert lake.state(TABLE, "BTC-USD", DAY) == "complete"
+    assert lake.held(TABLE, "BTC-USD", [DAY, after]) == {after: "rows"}
+    assert lake.missing(TABLE, "BTC-USD", [DAY, after]) == [DAY]
+    with pytest.raises(IncompleteError, match="2024-01-02"):
+        lake.window(TABLE, "BTC-USD", DAY, after)
+    lake.keep_held(TABLE, "BTC-USD", DAY, "missing", "it")  # what is gone cannot be erased
+    lake.publish(TABLE, TABLES[TABLE].empty(), "BTC-USD", DAY, "missing")
+    assert lake.held(TABLE, "BTC-USD", [DAY]) == {DAY: "missing"}
+
+
 def test_an_incomplete_window_is_refused_by_name(lake: Lake) -> None:
     lake.publish(TABLE, rows(), "BTC-USD", DAY, "complete")
     with pytest.raises(IncompleteError, match=r"lacks 2 of the 3 days asked for: 2024-01-03, 2024-01-04"):
