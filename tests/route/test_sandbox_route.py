@@ -87,7 +87,7 @@ def test_the_ui_shows_what_the_command_line_did(route: Crpbot) -> None:
     ).splitlines()
     assert "{'SUCCESS'}" in out[0]
     assert int(out[1]) == 2 * (1 + (VERDICT - FIRST).days + 1)  # two symbols, one day of look-back
-    for name in ("dagster/row_count", "delta_version", "first_ts", "last_ts", "null_shares", "source", "wall_time_s",
+    for name in ("dagster/partition_row_count", "delta_version", "first_ts", "last_ts", "null_shares", "source", "wall_time_s",
                  "rows_per_second", "state", "path"):  # fmt: skip
         assert f"'{name}'" in out[2], name
     assert out[3] == "SUCCEEDED"
