@@ -174,7 +174,9 @@ def test_a_refused_day_says_why_and_keeps_what_was_there(visit, page: Page, stat
     rows = state.read("raw/coinbase_candles", "BTC-USD", DAMAGED, DAMAGED).height
     visit("/assets/raw/coinbase_candles", view="partitions", partition=partition)
     expect(page.get_by_text("failed, and did not materialize this asset")).to_be_visible()
-    expect(row(page, "dagster/partition_row_count")).to_contain_text(str(rows))  # of the day as it was fetched before the fault
+    expect(row(page, "dagster/partition_row_count")).to_contain_text(
+        str(rows)
+    )  # of the day as it was fetched before the fault
     page.get_by_role("tab", name="Checks").click()
     page.get_by_text("hard_rules", exact=True).first.click()
     expect(page.get_by_text("This is a blocking asset check.")).to_be_visible()
