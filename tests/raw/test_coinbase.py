@@ -18,5 +18,5 @@ def test_a_product_without_recorded_candles_has_none(tmp_path: Path) -> None:
 
 
 def test_another_refusal_is_an_error(tmp_path: Path) -> None:
-    with serve(create_app(None, tmp_path, None)) as url, pytest.raises(SourceError, match="refused|did not answer"):
+    with serve(create_app(None, tmp_path, None)) as url, pytest.raises(SourceError, match=r"refused|did not answer"):
         CoinbaseCandles(endpoint=f"{url}/v1", timeout_s=10, polite=False).fetch("BTC-USD", DAY, 60)
