@@ -1,4 +1,4 @@
-"""The only ``dg.Definitions``: the route's assets, their resources, the executor."""
+"""The only ``dg.Definitions``: the route's assets, their resources, what runs by itself, the executor."""
 
 from typing import Any
 
@@ -12,12 +12,17 @@ from crpbot_dagster.resources.experiments import Experiments
 from crpbot_dagster.resources.lake import Door, Lake
 from crpbot_dagster.resources.tardis import TardisDatasets
 from crpbot_dagster.resources.warehouse import Warehouse
+from crpbot_dagster.sensors.alerts import alerts_sensor
+from crpbot_dagster.sensors.backfill import catch_up_sensor
+from crpbot_dagster.sensors.promotion import promotion_sensor
+from crpbot_dagster.sensors.retraining import retraining_sensor
+from crpbot_dagster.sensors.schedules import daily_schedule
 from crpbot_dagster.settings import PREFIX, Settings
 
 
 def resources(config: Settings) -> dict[str, Any]:
     """Return the resources by key, from the settings."""
-    lake = Lake(url=config.lake_url, market=config.stamp, start_day=config.start_day.isoformat())
+    lake = _lake(config)
     return {
         "lake": lake,
         "door": Door(lake=lake, base_dir=config.lake_url),
@@ -39,6 +44,11 @@ def resources(config: Settings) -> dict[str, Any]:
     }
 
 
+def _lake(config: Settings) -> Lake:
+    """Return a lake of its own for each that looks at it: an open one is not shared between threads."""
+    return Lake(url=config.lake_url, market=config.stamp, start_day=config.start_day.isoformat())
+
+
 def _from_environment(name: str, value: SecretStr | None) -> str:
     # By name: Dagster shows a resource's configuration in the UI and keeps it in its snapshots.
     return dg.EnvVar(f"{PREFIX}{name.upper()}") if value is not None else ""
@@ -49,6 +59,14 @@ def definitions(config: Settings) -> dg.Definitions:
     return dg.Definitions(
         assets=[asset for stage in ROUTE.values() for asset in stage],
         resources=resources(config),
+        # On from the start: they leave a lake alone that is new or far behind, and say so.
+        sensors=[
+            catch_up_sensor(config, _lake(config)),
+            retraining_sensor(config, _lake(config)),
+            promotion_sensor(config, _lake(config)),
+            alerts_sensor(config),
+        ],
+        schedules=[daily_schedule(config, _lake(config))],
         # Three trivial steps take 1.9 s in process and 6.8 s with a process each; runs are parallel instead.
         executor=dg.in_process_executor,
     )

@@ -58,7 +58,8 @@ def market_app(config: Settings, api_key: str | None = None):  # type: ignore[no
     if config.market == "recordings":
         # With candle files alone there are no recordings: every other source answers that it has none.
         return create_app(None, config.recordings or config.candle_files, api_key)
-    return create_app(MarketSpec(config.sandbox_seed, config.sandbox_density), None, api_key)
+    spec = MarketSpec(config.sandbox_seed, config.sandbox_density)
+    return create_app(spec, None, api_key, today=lambda: config.now().date())
 
 
 def _dagster_home(home: Path) -> Path:

@@ -110,6 +110,7 @@ class Settings(BaseSettings):
     catch_up_retry_h: float = Field(1.0, gt=0)
     retrain_after_days: int = Field(7, ge=1)
     retrain_accuracy_days: int = Field(7, ge=2)
+    sensor_interval_s: int = Field(30, ge=1)
 
     # Who is told, and where one looks
     alert_urls: tuple[SecretStr, ...] = ()

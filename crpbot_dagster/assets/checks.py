@@ -12,7 +12,7 @@ import inspect
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import dagster as dg
@@ -33,6 +33,9 @@ OWNERS = {
     "evaluations": "team:research",
     "promotion": "team:trading",
 }
+# A day is asked for at 06:30 UTC of the next and takes minutes: a table without a new one since yesterday is late.
+DAILY = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=36), warn_window=timedelta(hours=28))
+DAILY_STAGES = ("raw", "bars", "features")
 JUDGED_STATES = ("complete", "partial")  # a day without rows has nothing for the soft checks to look at
 
 
@@ -178,6 +181,7 @@ def table_asset(
             pool=pool,
             output_required=False,
             check_specs=_check_specs(table),
+            freshness_policy=DAILY if table.stage in DAILY_STAGES else None,
             metadata={"dagster/column_schema": column_schema(table), "grain": table.grain},
             description=inspect.getdoc(function),
         )(compute)

@@ -36,6 +36,9 @@ from crpbot_dagster.tables.schema import Table
 
 STATES = ("complete", "empty", "partial", "missing", "not_licensed", "not_configured")
 STATE_CODE = {name: code for code, name in enumerate(STATES, start=1)}
+WITHOUT_ROWS = frozenset(
+    STATE_CODE[s] for s in ("empty", "missing", "not_licensed", "not_configured")
+)  # a day that needs no file
 
 
 BATCH_ROWS = 200_000
@@ -279,6 +282,12 @@ class Lake(dg.ConfigurableResource):
         code = delta.transaction_version("|".join((symbol, day.isoformat(), *extra.values())))
         return None if code is None else STATES[code - 1]
 
+    def states(self, table: str, symbol: str, days: Iterable[date]) -> dict[date, str | None]:
+        """Return the state of each of ``days``, None where it was never published; opens the table once."""
+        delta = self.delta(table)
+        codes = {d: None if delta is None else delta.transaction_version(f"{symbol}|{d.isoformat()}") for d in days}
+        return {d: None if code is None else STATES[code - 1] for d, code in codes.items()}
+
     def keep_held(self, table: str, symbol: str, day: date, state: str, said: str) -> None:
         """Refuse to replace a day the lake holds by the news that there is none.
 
@@ -287,25 +296,36 @@ class Lake(dg.ConfigurableResource):
         WouldErase
             ``state`` is missing, not_licensed or not_configured and the lake holds the day.
         """
-        held = ("complete", "partial", "empty")
-        if state not in held and self.state(table, symbol, day) in held:
+        answered = ("complete", "partial", "empty")
+        is_held = self.state(table, symbol, day) in answered and day in self.held(table, symbol, [day])
+        if state not in answered and is_held:
             raise WouldErase(
                 f"{said} is {state} now, but the lake holds {table} of {symbol} {day}: it stays as it was. Check the "
                 "source and its licence before running it again"
             )
 
-    def missing(self, table: str, symbol: str, days: Iterable[date]) -> list[date]:
-        """Return those of ``days`` whose partition was never published."""
+    def held(self, table: str, symbol: str, days: Iterable[date]) -> dict[date, str]:
+        """Return those of ``days`` that are there, with why: ``rows``, or the state of a day that needs none.
+
+        Deleting a partition's files leaves its state in the log: a day said to be complete without a file is gone.
+        """
         delta = self.delta(table)
-        wanted = list(days)
         if delta is None:
-            return wanted
-        filled = {(p["symbol"], p["day"]) for p in delta.partitions()}
-        return [
-            d
-            for d in wanted
-            if (symbol, d.isoformat()) not in filled and delta.transaction_version(f"{symbol}|{d.isoformat()}") is None
-        ]
+            return {}
+        filled = {p["day"] for p in delta.partitions() if p["symbol"] == symbol}
+        found = {}
+        for day in days:
+            if day.isoformat() in filled:
+                found[day] = "rows"
+            elif (code := delta.transaction_version(f"{symbol}|{day.isoformat()}")) in WITHOUT_ROWS:
+                found[day] = STATES[code - 1]
+        return found
+
+    def missing(self, table: str, symbol: str, days: Iterable[date]) -> list[date]:
+        """Return those of ``days`` whose partition was never published, or was deleted."""
+        wanted = list(days)
+        held = self.held(table, symbol, wanted)
+        return [d for d in wanted if d not in held]
 
     def days(self, table: str, symbol: str) -> list[date]:
         """Return the days of ``symbol`` that hold rows, sorted."""

@@ -18,7 +18,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -36,6 +36,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from crpbot_dagster.sandbox import market as simulated
+from crpbot_dagster.sandbox.faults import Faults
 from crpbot_dagster.sandbox.market import MarketSpec
 
 VENUE = "coinbase"  # the simulated market's only venue so far
@@ -79,16 +80,17 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Simulation:
-    """The simulated market up to, and without, ``today`` (none: the day the wall clock shows)."""
+    """The simulated market up to, and without, ``today``."""
 
     market: MarketSpec
-    today: date | None
+    today: Callable[[], date]
+    faults: Faults = field(default_factory=Faults)
     # One day is made at a time: clients ask for twenty at once, and the files of a day share their work.
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def unfinished(self) -> date:
         """Return the first day that is not over."""
-        return self.today or datetime.now(UTC).date()
+        return self.today()
 
     def dataset(self, exchange: str, data_type: str, symbol: str, day: date) -> bytes:
         """Write the day in Tardis' columns, gzipped; the same bytes each time."""
@@ -113,7 +115,8 @@ class Simulation:
             pl.col("ts_received").alias("local_timestamp"),
             pl.exclude("ts_exchange", "ts_received"),
         )
-        return gzip.compress(rows.write_csv(float_scientific=False).encode(), compresslevel=1, mtime=0)
+        text = self.faults.spoil(data_type, symbol, day, rows.write_csv(float_scientific=False).encode())
+        return gzip.compress(text, compresslevel=1, mtime=0)
 
     def candles(self, product: str, start: datetime, end: datetime, seconds: int) -> pl.DataFrame:
         """Build the candles of the finished days from the tape."""
@@ -161,16 +164,22 @@ class Recordings:
 
 
 def create_app(
-    market: MarketSpec | None, recordings: Path | None, api_key: str | None, today: date | None = None
+    market: MarketSpec | None,
+    recordings: Path | None,
+    api_key: str | None,
+    today: date | Callable[[], date] | None = None,
 ) -> Starlette:
     """Return the ASGI app of a simulated market or of a folder of recordings: exactly one of the two.
 
     ``api_key`` is what the Tardis route asks for (none: everything is free). ``today`` is the first day the
-    simulated market has not finished, and so does not serve; without it the wall clock decides.
+    simulated market has not finished, and so does not serve; a function is asked each time, and without either the
+    wall clock decides.
     """
     source: Source
+    extra = []
     if market is not None and recordings is None:
-        source = Simulation(market, today)
+        source = Simulation(market, _clock(today))
+        extra = [source.faults.route()]
     elif recordings is not None and market is None:
         source = Recordings(recordings)
     else:
@@ -180,11 +189,18 @@ def create_app(
         routes=[
             Route("/v1/{exchange}/{data_type}/{yyyy}/{mm}/{dd}/{symbol}.csv.gz", _tardis_dataset),
             Route(candles, _coinbase_candles),
+            *extra,
         ],
         exception_handlers={HTTPException: _tardis_error},
     )
     app.state.source, app.state.api_key = source, api_key
     return app
+
+
+def _clock(today: date | Callable[[], date] | None) -> Callable[[], date]:
+    if today is None:
+        return lambda: datetime.now(UTC).date()
+    return today if callable(today) else lambda: today
 
 
 @contextmanager

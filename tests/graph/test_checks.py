@@ -29,6 +29,7 @@ FACTS = {
     "snapshot_agreement": 1.0,
     "market_1m_mid_near_trades": 0.0,
     "label_correlation": 0.3,
+    "leaderboard_one_chosen_first": 0.0,
 }
 
 
@@ -54,6 +55,13 @@ def sound(market, bars) -> dict[str, pl.DataFrame]:
     )  # fmt: skip
     verdict = {"family": "x", "is_chosen": True, "gate": "verdict", "value": 0.5, "threshold": None, "comparison": "text",
                "n": 1.0, "passed": False, "verdict": "TUNE", "reason": "r"}  # fmt: skip
+    board = dict.fromkeys(TABLES["promotion/leaderboard"].schema) | {
+        "rank_n": 1,
+        "family": "x",
+        "verdict": "TUNE",
+        "is_chosen": True,
+    }
+    page = {"path": "p", "sha256": "s", "bytes_n": 1, "verdict": "TUNE", "family": "x", "promoted_model_version": 1}
     day_row = daily_bar(trades) | {"obs_day": DAY, "available_ts": known, "funding_bps_8h_mean": None}
     made = {
         "raw/tardis_trades": with_clocks(tape(market, SYMBOL, DAY)).rename({"id": "trade_id"}),
@@ -79,6 +87,8 @@ def sound(market, bars) -> dict[str, pl.DataFrame]:
             verdict_day=pl.lit(DAY - timedelta(days=1)), is_chosen=pl.lit(True)
         ),
         "promotion/promoted_model": pl.DataFrame([verdict]),
+        "promotion/leaderboard": pl.DataFrame([board]),
+        "promotion/report": pl.DataFrame([page]),
     }  # fmt: skip
     return {
         name: TABLES[name].conform(keyed(f.drop("symbol", "day", strict=False), name).lazy()).collect()
@@ -153,6 +163,10 @@ BROKEN_RULES: list[tuple[str, Callable[[pl.DataFrame], pl.DataFrame] | dict[str,
     ("evaluations/predictions", put(p_up_15m=pl.lit(1.1))),
     ("evaluations/daily_predictions", put(verdict_day=pl.col("day"))),
     ("promotion/promoted_model", put(is_chosen=pl.lit(False))),
+    ("promotion/leaderboard", {"leaderboard_one_chosen_first": 1.0}),
+    ("promotion/leaderboard", put(accuracy_frac=pl.lit(1.1))),
+    ("promotion/report", lambda f: f.clear()),
+    ("promotion/report", put(bytes_n=pl.lit(0))),
 ]
 TIES = ("features/labels", "label_balance", put(y_ret_15m=pl.lit(0.0)))
 NO_SNAPSHOT = ("raw/tardis_book", "coverage", lambda f: f.filter(~pl.col("is_snapshot")))

@@ -86,6 +86,15 @@ def test_a_lake_that_no_migration_fits_is_refused_by_name(lake: Lake) -> None:
         lake.prepare()
 
 
+def test_the_states_of_many_days_are_those_of_each(lake: Lake) -> None:
+    days = [DAY + timedelta(days=i) for i in range(-1, 2)]
+    assert lake.states(TABLE, "BTC-USD", days) == dict.fromkeys(days)
+    lake.publish(TABLE, rows(), "BTC-USD", DAY, "complete")
+    lake.publish(TABLE, rows().clear(), "BTC-USD", days[2], "not_licensed")
+    assert lake.states(TABLE, "BTC-USD", days) == {days[0]: None, DAY: "complete", days[2]: "not_licensed"}
+    assert lake.states(TABLE, "ETH-USD", days) == dict.fromkeys(days)
+
+
 def test_a_held_day_is_not_replaced_by_the_news_that_there_is_none(lake: Lake) -> None:
     lake.keep_held(TABLE, "BTC-USD", DAY, "missing", "it")  # nothing is held yet
     lake.publish(TABLE, rows(), "BTC-USD", DAY, "complete")
@@ -93,6 +102,23 @@ def test_a_held_day_is_not_replaced_by_the_news_that_there_is_none(lake: Lake) -
         with pytest.raises(WouldErase, match=f"it is {state} now, but the lake holds"):
             lake.keep_held(TABLE, "BTC-USD", DAY, state, "it")
     lake.keep_held(TABLE, "BTC-USD", DAY, "complete", "it")
+
+
+def test_a_deleted_partition_is_missing_though_its_state_is_still_in_the_log(lake: Lake) -> None:
+    after = DAY + timedelta(days=1)
+    for day in (DAY, after):
+        lake.publish(TABLE, rows(day), "BTC-USD", day, "complete")
+    delta = lake.delta(TABLE)
+    assert delta is not None and lake.held(TABLE, "BTC-USD", [DAY, after]) == {DAY: "rows", after: "rows"}
+    delta.delete(f"symbol = 'BTC-USD' AND day = '{DAY}'")
+    assert lake.state(TABLE, "BTC-USD", DAY) == "complete"
+    assert lake.held(TABLE, "BTC-USD", [DAY, after]) == {after: "rows"}
+    assert lake.missing(TABLE, "BTC-USD", [DAY, after]) == [DAY]
+    with pytest.raises(IncompleteError, match="2024-01-02"):
+        lake.window(TABLE, "BTC-USD", DAY, after)
+    lake.keep_held(TABLE, "BTC-USD", DAY, "missing", "it")  # what is gone cannot be erased
+    lake.publish(TABLE, TABLES[TABLE].empty(), "BTC-USD", DAY, "missing")
+    assert lake.held(TABLE, "BTC-USD", [DAY]) == {DAY: "missing"}
 
 
 def test_an_incomplete_window_is_refused_by_name(lake: Lake) -> None:

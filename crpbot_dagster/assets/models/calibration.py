@@ -1,4 +1,4 @@
-"""Predicted probability against what came true, in bins: what a reliability diagram shows.
+"""Predicted probability against what came true, in bins: what a reliability diagram shows; and a share's interval.
 
 Not here: the calibration error that the gates read (``evaluations/metrics.py``), drawing (``pictures.py``), and
 fitting the temperature (``logistic.py``).
@@ -45,8 +45,7 @@ def calibration_bins(p: Floats, y: Floats, uniqueness: float) -> CalibrationBins
 
     Source
     ------
-    Interval: Wilson (1927), J. American Statistical Association 22(158), 209-212. Bins: Roelofs et al. (2022),
-    AISTATS, arXiv 2012.08668.
+    Roelofs et al. (2022), AISTATS, arXiv 2012.08668; the interval is ``share_interval``.
     """
     if not 0.0 < uniqueness <= 1.0:
         raise ValueError(f"uniqueness must lie above 0 and at most at 1, got {uniqueness}")
@@ -60,8 +59,27 @@ def calibration_bins(p: Floats, y: Floats, uniqueness: float) -> CalibrationBins
     n_held = n[held]
     mean_p = np.bincount(index, weights=p, minlength=BINS)[held] / n_held
     up_frac = np.bincount(index, weights=y, minlength=BINS)[held] / n_held
-    independent = n_held * uniqueness
-    centre = (up_frac + Z_95**2 / (2 * independent)) / (1 + Z_95**2 / independent)
-    half = np.sqrt(up_frac * (1 - up_frac) / independent + (Z_95 / (2 * independent)) ** 2)
+    low_frac, high_frac = share_interval(up_frac, n_held * uniqueness)
+    return CalibrationBins(mean_p, up_frac, low_frac, high_frac, n_held)
+
+
+def share_interval(share: Floats, independent: Floats) -> tuple[Floats, Floats]:
+    """Return the ends of the 95 % interval of each share, seen on so many independent rows.
+
+    Parameters
+    ----------
+    share, independent : float64[n], share and count above 0
+
+    Returns
+    -------
+    float64[n], float64[n], shares
+        Element ``i`` reads element ``i`` of the arguments.
+
+    Source
+    ------
+    Wilson (1927), J. American Statistical Association 22(158), 209-212.
+    """
+    centre = (share + Z_95**2 / (2 * independent)) / (1 + Z_95**2 / independent)
+    half = np.sqrt(share * (1 - share) / independent + (Z_95 / (2 * independent)) ** 2)
     half = half * Z_95 / (1 + Z_95**2 / independent)
-    return CalibrationBins(mean_p, up_frac, centre - half, centre + half, n_held)
+    return centre - half, centre + half

@@ -80,9 +80,10 @@ def reliability(p: Floats, y: Floats, title: str) -> bytes:
     upper.errorbar(
         bins.mean_p, bins.up_frac, yerr=error, color=BLUE, marker="o", markersize=4, capsize=2, label="observed, 95 %"
     )
-    ends = np.concatenate([p[known], bins.low_frac, bins.high_frac])
-    span = (max(0.0, float(ends.min()) - 0.02), min(1.0, float(ends.max()) + 0.02))
-    upper.set(title=title, ylabel="share of ups", xlim=span, ylim=span)
+    room = max(0.02 * float(np.ptp(p[known])), 1e-4)
+    span = (float(p[known].min()) - room, float(p[known].max()) + room)
+    low, high = min(float(bins.low_frac.min()), span[0]), max(float(bins.high_frac.max()), span[1])
+    upper.set(title=title, ylabel="share of ups", xlim=span, ylim=(low - 0.02, high + 0.02))
     upper.grid(alpha=0.3)
     upper.legend(fontsize=8)
     lower.hist(p[known], bins=40, range=span, color=BLUE)

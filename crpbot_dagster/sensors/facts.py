@@ -1,0 +1,161 @@
+"""What the sensors read and how they answer: which tables a run makes, what runs there are, what the lake holds.
+
+The only place where the deciders' types meet Dagster and the lake. Not here: decisions (``work.py`` and beside it).
+"""
+
+from collections.abc import Sequence
+from datetime import date, datetime
+
+import dagster as dg
+
+from crpbot_dagster import instruments, partitions
+from crpbot_dagster.assets import ROUTE
+from crpbot_dagster.resources.lake import Lake
+from crpbot_dagster.sensors import work
+from crpbot_dagster.sensors.work import Attempt, Day, Kind, Plan, Request, Rules, Span, State, Status
+from crpbot_dagster.settings import Settings
+
+TAG = "crpbot/"
+PARTITION_TAG = "dagster/partition"
+IN_FLIGHT = (
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+)
+REMEMBERED_RUNS = 200  # trainings, evaluations and promotions that are looked back on
+SHOWN_WAITS = 12
+
+
+def tables_of(*stages: str) -> tuple[str, ...]:
+    """Return the tables of some stages, in the order of the route."""
+    return tuple("/".join(asset.key.path) for stage in stages for asset in ROUTE[stage])
+
+
+MADE = tables_of(*ROUTE)
+DAY_TABLES = tuple(t for t in tables_of("raw", "bars", "features") if t != "features/labels")
+LABEL_TABLES = tuple(t for t in ("features/labels", "evaluations/daily_predictions") if t in MADE)
+TRAINING_TABLES = tables_of("models")
+EVALUATION_TABLES = ("evaluations/predictions", "evaluations/metrics")
+PROMOTION_TABLES = tables_of("promotion")
+
+
+def keys(tables: Sequence[str]) -> list[dg.AssetKey]:
+    """Return the asset keys of tables."""
+    return [dg.AssetKey(t.split("/")) for t in tables]
+
+
+def selection(tables: Sequence[str]) -> dg.AssetSelection:
+    """Return the assets that a sensor may ask for."""
+    return dg.AssetSelection.assets(*keys(tables))
+
+
+def run_request(request: Request) -> dg.RunRequest:
+    """Return the Dagster run of a request; its tags are what ``attempts`` reads back."""
+    return dg.RunRequest(
+        run_key=request.key,
+        asset_selection=keys(request.tables),
+        partition_key=str(partitions.key(request.symbol, request.day)),
+        tags={
+            f"{TAG}kind": request.kind,
+            f"{TAG}symbol": request.symbol,
+            f"{TAG}day": request.day.isoformat(),
+            f"{TAG}attempt": str(request.attempt),
+            f"{TAG}requested_at": request.requested_at.isoformat(),
+            f"{TAG}reason": request.reason,
+            f"{TAG}digest": request.digest,
+            # A failed step waits for the sensor's next attempt; a process that died is started again by Dagster.
+            "dagster/retry_on_asset_or_op_failure": "false",
+        },
+    )
+
+
+def answer(plans: Sequence[Plan]) -> dg.SensorResult:
+    """Return the runs of some plans, or why there are none."""
+    requests = [run_request(r) for plan in plans for r in plan.requests]
+    if requests:
+        return dg.SensorResult(run_requests=requests)
+    return dg.SensorResult(skip_reason=dg.SkipReason(in_words([w for plan in plans for w in plan.waits])))
+
+
+def in_words(waits: Sequence[str]) -> str:
+    """Return why nothing is requested, cut to what a person reads."""
+    if not waits:
+        return "Everything is there."
+    more = len(waits) - SHOWN_WAITS
+    return "; ".join(waits[:SHOWN_WAITS]) + (f"; and {more} more" if more > 0 else "")
+
+
+def in_flight(instance: dg.DagsterInstance) -> frozenset[tuple[str, date]]:
+    """Return (symbol, day) of every run that is queued, starting or started, whoever asked for it."""
+    tags = [r.tags.get(PARTITION_TAG, "") for r in instance.get_runs(filters=dg.RunsFilter(statuses=IN_FLIGHT))]
+    return frozenset(partitions.split(tag) for tag in tags if "|" in tag)
+
+
+def attempts(
+    instance: dg.DagsterInstance, kinds: Sequence[Kind], days: Sequence[date] | None = None
+) -> tuple[Attempt, ...]:
+    """Return the runs that sensors and schedules asked for: of ``days``, or the newest."""
+    wanted: dict[str, str | list[str]] = {f"{TAG}kind": list(kinds)}
+    if days is not None:
+        wanted[f"{TAG}day"] = [d.isoformat() for d in days]
+    runs = instance.get_runs(
+        filters=dg.RunsFilter(tags=wanted), limit=REMEMBERED_RUNS * len(kinds) if days is None else None
+    )
+    return tuple(_attempt(run) for run in runs)
+
+
+def _attempt(run: dg.DagsterRun) -> Attempt:
+    status: Status = "failed"
+    if run.status in IN_FLIGHT:
+        status = "in_flight"
+    elif run.status == dg.DagsterRunStatus.SUCCESS:
+        status = "succeeded"
+    tags = {k.removeprefix(TAG): v for k, v in run.tags.items() if k.startswith(TAG)}
+    return Attempt(
+        tags["kind"],  # type: ignore[arg-type]
+        tags["symbol"],
+        date.fromisoformat(tags["day"]),
+        int(tags["attempt"]),
+        datetime.fromisoformat(tags["requested_at"]),
+        status,
+        tags.get("digest", ""),
+    )
+
+
+def rules(config: Settings) -> Rules:
+    """Return the catch-up's rules from the settings."""
+    return Rules(config.catch_up_days, config.catch_up_budget, config.catch_up_retry_h, DAY_TABLES, LABEL_TABLES)
+
+
+def state(instance: dg.DagsterInstance, lake: Lake, config: Settings) -> State:
+    """Read what the catch-up and the daily schedule decide from.
+
+    The runs are read before the lake: a run that ends between the two is seen as in flight, never as not there.
+    """
+    now = config.now()
+    days = work.facts_needed(now, config.catch_up_days)
+    busy = in_flight(instance)
+    tried = attempts(instance, ("day", "label"), days)
+    spans: dict[str, Span | None] = {}
+    found: dict[tuple[str, date], Day] = {}
+    for symbol in config.symbols:
+        held = lake.days("features/v5", symbol)
+        spans[symbol] = Span(held[0], held[-1]) if held else None
+        if spans[symbol] is not None:
+            found |= _days(lake, symbol, days, instruments.primary(symbol, config.primary).source)
+    return State(now, config.start_day, spans, found, busy, tried)
+
+
+def _days(lake: Lake, symbol: str, days: Sequence[date], source: str) -> dict[tuple[str, date], Day]:
+    absent: dict[date, set[str]] = {d: set() for d in days}
+    late: set[date] = set()
+    for table in (*DAY_TABLES, *LABEL_TABLES):
+        there = lake.held(table, symbol, days)
+        for day in days:
+            if day not in there:
+                absent[day].add(table)
+        if table.startswith(f"raw/{source}"):
+            late |= {d for d, why in there.items() if why == "missing"}
+    return {(symbol, d): Day(frozenset(absent[d]), d in late) for d in days}
