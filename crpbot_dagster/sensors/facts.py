@@ -14,6 +14,7 @@ from crpbot_dagster.resources.lake import Lake
 from crpbot_dagster.sensors import work
 from crpbot_dagster.sensors.work import Attempt, Day, Kind, Plan, Request, Rules, Span, State, Status
 from crpbot_dagster.settings import Settings
+from crpbot_dagster.tables import TABLES
 
 TAG = "crpbot/"
 PARTITION_TAG = "dagster/partition"
@@ -156,6 +157,6 @@ def _days(lake: Lake, symbol: str, days: Sequence[date], source: str) -> dict[tu
         for day in days:
             if day not in there:
                 absent[day].add(table)
-        if table.startswith(f"raw/{source}"):
+        if table.startswith(f"raw/{source}") or TABLES[table].candle_source == source:
             late |= {d for d, why in there.items() if why == "missing"}
     return {(symbol, d): Day(frozenset(absent[d]), d in late) for d in days}
