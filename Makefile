@@ -5,16 +5,20 @@ PYTHON ?= python3
 VENV ?= .venv
 # Pinned and first: a later resolution would pull gigabytes of CUDA. Override for another build of it.
 TORCH ?= torch==2.13.0
+# A peer of the benchmarks that pins another fsspec than Dagster's side does, so it gets an environment of its own.
+PEERS ?= .venv-peers
+NAUTILUS ?= nautilus_trader==1.221.0
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test dev lint format bench docs soak clean help
+.PHONY: demo test dev lint format bench bench-peers docs soak clean help
 
 help:
 	@echo "make demo    the whole route on the simulated market, verdicts printed"
 	@echo "make test    lint, types, every test"
 	@echo "make dev     the Dagster UI on http://127.0.0.1:3000"
 	@echo "make bench   speed against peers          make soak    long runs: ten seeds, a 50-million-row day"
+	@echo "make bench-peers   once before it: nautilus_trader, in an environment of its own"
 	@echo "make docs    the generated documents      make clean   remove the virtual environment and the state"
 
 $(READY): pyproject.toml constraints.txt
@@ -49,7 +53,12 @@ format: $(READY)
 	@$(BIN)/ruff format .
 
 bench: $(READY)
-	@$(BIN)/python benchmarks/run.py
+	@$(BIN)/python -m benchmarks --nautilus $(PEERS)/bin/python
+
+bench-peers:
+	@echo "== installing $(NAUTILUS) into $(PEERS)"
+	@$(PYTHON) -m venv $(PEERS)
+	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check $(NAUTILUS)
 
 soak: $(READY)
 	@$(BIN)/python -m pytest -m soak -s
@@ -58,4 +67,4 @@ docs: $(READY)
 	@$(BIN)/python -m crpbot_dagster.docs
 
 clean:
-	@rm -rf $(VENV) .crpbot
+	@rm -rf $(VENV) $(PEERS) .crpbot

@@ -1,6 +1,6 @@
-"""The generated documents: ``docs/data_dictionary.md`` from ``tables/``. Run by ``make docs``.
+"""The generated documents: ``docs/data_dictionary.md`` from ``tables/``, ``docs/bring_your_own.md`` from the examples.
 
-Not here: what the columns are (``tables/``); documents written by hand.
+Run by ``make docs``. Not here: what the columns are (``tables/``); documents written by hand.
 """
 
 from crpbot_dagster.settings import PROJECT
@@ -8,6 +8,18 @@ from crpbot_dagster.tables import TABLES
 from crpbot_dagster.tables.schema import Column, Measure, Table
 
 TARGET = PROJECT / "docs" / "data_dictionary.md"
+BRING_YOUR_OWN = PROJECT / "docs" / "bring_your_own.md"
+EXAMPLES = PROJECT / "examples" / "bring_your_own"
+
+OWN_INTRODUCTION = """# Bring your own
+
+Generated from `examples/bring_your_own/*.patch` by `make docs`; do not edit. Each example is a patch against this
+checkout that touches at most three files. Try one with `git apply examples/bring_your_own/1_source.patch`, undo it with
+`git apply -R` and the same file. `tests/examples` applies each to a copy and uses it, so they fit the code as it is.
+
+After a change of your own: `make docs` (the data dictionary), `python tests/graph/test_platform.py` (the snapshot of
+the graph), and in `tests/` a case that breaks each new check. `make test` names what is missing.
+"""
 
 INTRODUCTION = """# Data dictionary
 
@@ -79,10 +91,21 @@ def data_dictionary() -> str:
     return "\n".join(parts)
 
 
+def bring_your_own() -> str:
+    """Return the document as text: of each patch, the words before the first file, and the patch itself."""
+    parts = [OWN_INTRODUCTION]
+    for path in sorted(EXAMPLES.glob("*.patch")):
+        words, mark, patch = path.read_text().partition("diff --git")
+        title, _, text = words.partition("\n")
+        parts.append(f"## {title}\n\n`{path.relative_to(PROJECT)}`\n\n{text.strip()}\n\n```diff\n{mark}{patch}```\n")
+    return "\n".join(parts)
+
+
 def main() -> None:
     """Write the generated documents."""
     TARGET.parent.mkdir(exist_ok=True)
     TARGET.write_text(data_dictionary())
+    BRING_YOUR_OWN.write_text(bring_your_own())
 
 
 if __name__ == "__main__":

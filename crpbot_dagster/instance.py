@@ -56,7 +56,8 @@ def lake_of(config: Settings) -> Lake:
 def market_app(config: Settings, api_key: str | None = None):  # type: ignore[no-untyped-def]
     """Return the local market's web application: simulated, or the recordings."""
     if config.market == "recordings":
-        return create_app(None, config.recordings, api_key)
+        # With candle files alone there are no recordings: every other source answers that it has none.
+        return create_app(None, config.recordings or config.candle_files, api_key)
     spec = MarketSpec(config.sandbox_seed, config.sandbox_density)
     return create_app(spec, None, api_key, today=lambda: config.now().date())
 

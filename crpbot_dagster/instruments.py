@@ -7,7 +7,10 @@ import re
 from dataclasses import dataclass
 from datetime import date
 
+from crpbot_dagster.tables import CANDLES
+
 SYMBOL = re.compile(r"[A-Z0-9]{2,10}-[A-Z]{3,5}")
+VENUE = re.compile(r"[a-z0-9_]+")
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,13 @@ LISTINGS = (
 PRIMARY = {"BTC-USD": "coinbase/tardis", "ETH-USD": "coinbase/tardis", "SOL-USD": "coinbase/tardis"}
 
 
+OPEN_SOURCES = frozenset(CANDLES) - {x.source for x in LISTINGS}
+"""Candle sources without a listing: their rows name the venue, and what they hold is known to their owner alone.
+
+So any venue and symbol is accepted as primary; the raw asset refuses a venue that is not there.
+"""
+
+
 class UnknownInstrument(ValueError):
     """The symbol, source or venue is not in the table."""
 
@@ -64,8 +74,11 @@ def primary(symbol: str, overrides: dict[str, str]) -> Primary:
     if chosen is None:
         raise UnknownInstrument(f"{symbol!r} has no primary venue: known symbols are {', '.join(symbols())}")
     venue, _, source = chosen.partition("/")
+    if source in OPEN_SOURCES and SYMBOL.fullmatch(symbol) and VENUE.fullmatch(venue):
+        return Primary(venue, source)
     if not any((x.symbol, x.source, x.venue) == (symbol, source, venue) for x in LISTINGS):
         known = sorted({f"{x.venue}/{x.source}" for x in LISTINGS if x.symbol == symbol})
+        known += [f"<venue>/{s}" for s in sorted(OPEN_SOURCES)]
         raise UnknownInstrument(f"{symbol} is not listed as {chosen!r}; known: {', '.join(known)}")
     return Primary(venue, source)
 

@@ -4,7 +4,7 @@ The plan is data, so that ``--dry-run`` prints what ``run`` would do. Every mate
 Dagster on the shared instance, so the UI shows what the command line did. Not here: the commands (``cli.py``).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -14,23 +14,16 @@ from dagster._utils.error import SerializableErrorInfo
 from crpbot_dagster import definitions, partitions, settings
 from crpbot_dagster.assets import ROUTE
 from crpbot_dagster.assets.evaluations.assets import model_day
+from crpbot_dagster.resources.lake import Lake
 from crpbot_dagster.resources.launcher import PROCESS_TAG, this_process
 from crpbot_dagster.settings import Settings
+from crpbot_dagster.tables import CANDLES
 
 STAGES = tuple(ROUTE)
 VOLUME_DAYS = 7  # bars/trades_1m asks for the volumes of the seven days before
 LOOK_BACK_DAYS = 1  # features read the minutes of the day before
-
-WARM_VOLUMES = ("raw/tardis_trades", "raw/coinbase_candles", "bars/volume_1d")
-WARM_BARS = (
-    "raw/tardis_trades",
-    "raw/tardis_book",
-    "raw/tardis_book_snapshots",
-    "raw/coinbase_candles",
-    "bars/volume_1d",
-    "bars/trades_1m",
-    "bars/book_1m",
-)
+LABELS = "features/labels"
+TRACK_RECORD = "evaluations/daily_predictions"  # of each labelled day after a verdict, never part of the verdict
 
 
 class PlanError(ValueError):
@@ -46,9 +39,17 @@ class Step:
     tables: tuple[str, ...]
 
 
+Held = Mapping[str, frozenset[date]]
+"""Table → the days of one symbol that the lake holds, published whole; a day without rows is held too."""
+
+
 def tables_of(stage: str) -> tuple[str, ...]:
     """Return the tables of a stage, in the order of the route."""
     return tuple("/".join(a.key.path) for a in ROUTE[stage])
+
+
+WARM_VOLUMES = ("raw/tardis_trades", *(t.name for t in CANDLES.values()), "bars/volume_1d")
+WARM_BARS = (*tables_of("raw"), "bars/volume_1d", "bars/trades_1m", "bars/book_1m")
 
 
 def verdict_window(verdict_day: date, config: Settings) -> date:
@@ -62,27 +63,42 @@ def first_verdict(config: Settings) -> date:
     return config.start_day + timedelta(days=days)
 
 
-def plan(
-    symbol: str, first: date, last: date, until: str, config: Settings, today: date, held: frozenset[date]
-) -> list[Step]:
+def next_verdict(symbol: str, lake: Lake, config: Settings) -> date:
+    """Return the verdict day that the lake is ready for, else the one that is reached soonest.
+
+    The newest verdict with its whole window in the lake is that of the day after the newest labels. Without one
+    it is the sandbox's first verdict, or yesterday's.
+    """
+    labelled = lake.days(LABELS, symbol)
+    if labelled:
+        newest = labelled[-1] + timedelta(days=1)
+        days = _days(verdict_window(newest, config), labelled[-1])
+        if not any(lake.missing(t, symbol, days) for t in ("features/v4", "features/v5", LABELS)):
+            return newest
+    return first_verdict(config) if config.market == "sandbox" else config.now().date() - timedelta(days=1)
+
+
+def held_days(symbol: str, first: date, last: date, lake: Lake) -> Held:
+    """Return what the lake holds of every table a plan for ``first`` … ``last`` could make or ask about."""
+    days = _days(first - timedelta(days=VOLUME_DAYS + LOOK_BACK_DAYS), last + timedelta(days=1))
+    tables = [t for stage in STAGES for t in tables_of(stage)]
+    return {t: frozenset(days) - frozenset(lake.missing(t, symbol, days)) for t in tables}
+
+
+def plan(symbol: str, first: date, last: date, until: str, config: Settings, today: date, held: Held) -> list[Step]:
     """Return the runs that bring ``symbol`` from raw to stage ``until`` over ``first`` … ``last``, in order.
 
     Days before ``first`` are added where ``first`` needs them: one of bars, seven of volumes. The labels of a day
-    are built with the next one, so they end the day before ``last``; they begin the day before ``first`` when
-    ``held``, the days whose features are in the lake, has it. Models, evaluations and promotion are those of a
-    verdict on ``last``.
+    are built with the next one: so they begin the day before ``first`` when its features are ``held``, and end the
+    day before ``last``, or on ``last`` when the bars of the day after it are held. Models, evaluations and
+    promotion are those of a verdict on ``last``. What is held is planned again; ``without_held`` leaves it out.
 
     Raises
     ------
     PlanError
         The range is empty, not over yet, starts before the platform does, or is too short for a verdict.
     """
-    if last < first:
-        raise PlanError(f"--to {last} lies before --from {first}")
-    if first < config.start_day:
-        raise PlanError(f"--from {first} lies before the start day {config.start_day}: set CRPBOT_START_DAY")
-    if last >= today:
-        raise PlanError(f"--to {last} is not over yet (UTC): the last whole day is {today - timedelta(days=1)}")
+    check_range(first, last, config, today)
     reached = STAGES[: STAGES.index(until) + 1]
     if "models" in reached and first > (needed := verdict_window(last, config)):
         raise PlanError(
@@ -94,17 +110,55 @@ def plan(
     if "bars" in reached:
         steps += [Step(symbol, d, WARM_VOLUMES) for d in _days_before(first, VOLUME_DAYS, look_back, config)]
     steps += [Step(symbol, d, WARM_BARS) for d in _days_before(first, look_back, 0, config)]
-    daily = [t for s in reached if s in ("raw", "bars", "features") for t in tables_of(s) if t != "features/labels"]
-    for i in range((last - first).days + 1):
-        day = first + timedelta(days=i)
+    daily = [t for s in reached if s in ("raw", "bars", "features") for t in tables_of(s) if t != LABELS]
+    verdicts = held.get("promotion/promoted_model", frozenset()) if "evaluations" in reached else frozenset()
+
+    def labels_of(day: date) -> Step:
+        followed = any(verdict < day for verdict in verdicts)
+        return Step(symbol, day, (LABELS, TRACK_RECORD) if followed else (LABELS,))
+
+    for day in _days(first, last):
         steps.append(Step(symbol, day, tuple(daily)))
         before = day - timedelta(days=1)
-        if "features" in reached and (i > 0 or before in held):
-            steps.append(Step(symbol, before, ("features/labels",)))
+        if "features" in reached and (day > first or before in held.get("features/v5", ())):
+            steps.append(labels_of(before))
+    after = last + timedelta(days=1)
+    if "features" in reached and all(after in held.get(t, ()) for t in ("bars/trades_1m", "bars/book_1m")):
+        steps.append(labels_of(last))
     if "models" in reached:
         steps.append(Step(symbol, model_day(last, config.test_days), tables_of("models")))
-    steps += [Step(symbol, last, tables_of(s)) for s in ("evaluations", "promotion") if s in reached]
+    steps += [Step(symbol, last, verdict_tables(s)) for s in ("evaluations", "promotion") if s in reached]
     return steps
+
+
+def without_held(steps: list[Step], held: Held) -> list[Step]:
+    """Return the steps of which a table is not held; a day that was left half done is built again whole."""
+    return [s for s in steps if any(s.day not in held.get(t, ()) for t in s.tables)]
+
+
+def verdict_tables(stage: str) -> tuple[str, ...]:
+    """Return the tables of a stage that a verdict makes."""
+    return tuple(t for t in tables_of(stage) if t != TRACK_RECORD)
+
+
+def check_range(first: date, last: date, config: Settings, today: date) -> None:
+    """Refuse days that cannot be planned.
+
+    Raises
+    ------
+    PlanError
+        The range is empty, not over yet, or starts before the platform does.
+    """
+    if last < first:
+        raise PlanError(f"--to {last} lies before --from {first}")
+    if first < config.start_day:
+        raise PlanError(f"--from {first} lies before the start day {config.start_day}: set CRPBOT_START_DAY")
+    if last >= today:
+        raise PlanError(f"--to {last} is not over yet (UTC): the last whole day is {today - timedelta(days=1)}")
+
+
+def _days(first: date, last: date) -> list[date]:
+    return [first + timedelta(days=i) for i in range((last - first).days + 1)]
 
 
 def _days_before(first: date, days: int, but_last: int, config: Settings) -> list[date]:
@@ -130,14 +184,12 @@ class Route:
             raise_on_error=False,
             # The event log keeps everything; the terminal shows progress and failures only.
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-            tags={"crpbot/verb": "run", "crpbot/until": step.tables[-1], PROCESS_TAG: this_process()},
+            tags={"crpbot/until": step.tables[-1], PROCESS_TAG: this_process()},
         )
 
 
-def run_steps(
-    steps: list[Step], done: Callable[[Step, str | None], None], instance: dg.DagsterInstance
-) -> Iterator[tuple[Step, str]]:
-    """Materialise the steps in order; call ``done`` after each and yield those that failed, with the reason.
+def run_steps(steps: list[Step], done: Callable[[Step, str | None], None], instance: dg.DagsterInstance) -> str | None:
+    """Materialise the steps in order, call ``done`` after each, and return why one failed, None when none did.
 
     A symbol stops at its first failure: what follows would read what is not there.
     """
@@ -147,8 +199,8 @@ def run_steps(
         reason = None if result.success else failure_of(result)
         done(step, reason)
         if reason is not None:
-            yield step, reason
-            return
+            return reason
+    return None
 
 
 def failure_of(result: dg.ExecuteInProcessResult) -> str:

@@ -19,6 +19,17 @@ from crpbot_dagster import instruments
 PREFIX = "CRPBOT_"
 PROJECT = Path(__file__).resolve().parents[1]
 
+DEMO_PROFILE = {
+    "lstm_layers": "1",
+    "lstm_hidden": "32",
+    "lstm_dropout": "0",
+    "lstm_batch": "256",
+    "lstm_learning_rate": "0.001",
+    "lstm_patience": "2",
+    "torch_threads": "1",
+}
+"""A network of seconds instead of minutes: what the demo trains unless the environment says otherwise."""
+
 Market = Literal["sandbox", "live", "recordings"]
 
 
@@ -109,9 +120,10 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.market == "recordings" and self.recordings is None:
+        if self.market == "recordings" and self.recordings is None and self.candle_files is None:
             raise SettingsError(
-                f"{PREFIX}MARKET=recordings needs {PREFIX}RECORDINGS, the folder that holds the recorded files"
+                f"{PREFIX}MARKET=recordings needs {PREFIX}RECORDINGS, the folder that holds the recorded files, or "
+                f"{PREFIX}CANDLE_FILES"
             )
         if self.recordings is not None and not self.recordings.is_dir():
             raise SettingsError(f"{PREFIX}RECORDINGS: there is no folder {self.recordings}")
@@ -119,11 +131,22 @@ class Settings(BaseSettings):
             raise SettingsError(f"{PREFIX}POSTGRES_URL is set: name MLflow's database too, {PREFIX}MLFLOW_URL")
         if self.candle_files is not None and not self.candle_files.is_dir():
             raise SettingsError(f"{PREFIX}CANDLE_FILES: there is no folder {self.candle_files}")
+        if self.candle_files is not None and self.market == "sandbox":
+            raise SettingsError(
+                f"{PREFIX}CANDLE_FILES are real candles, and the market is simulated: set {PREFIX}MARKET=recordings, "
+                "or live"
+            )
+        if self.candle_files is None and any(p.endswith("/files") for p in self.primary.values()):
+            raise SettingsError(f"{PREFIX}PRIMARY names the source files: set {PREFIX}CANDLE_FILES, their folder")
         if self.lstm_layers == 1 and self.lstm_dropout > 0 and "lstm_dropout" in self.model_fields_set:
             raise SettingsError(f"{PREFIX}LSTM_DROPOUT acts between layers: one layer has none, set it to 0")
-        unlisted = [s for s in self.symbols if s not in instruments.symbols()]
+        unlisted = [s for s in self.symbols if s not in instruments.symbols() and s not in self.primary]
         if unlisted:
-            raise SettingsError(f"{PREFIX}SYMBOLS: {', '.join(unlisted)} is not in instruments.py")
+            raise SettingsError(
+                f"{PREFIX}SYMBOLS: {', '.join(unlisted)} is not in instruments.py, and {PREFIX}PRIMARY names no source"
+            )
+        for symbol in self.primary:
+            instruments.primary(symbol, self.primary)
         if self.gate_tune_accuracy > self.gate_accuracy:
             raise SettingsError(f"{PREFIX}GATE_TUNE_ACCURACY must not exceed {PREFIX}GATE_ACCURACY")
         return self

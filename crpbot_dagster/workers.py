@@ -62,6 +62,5 @@ def _work(steps: list[Step], news: Any) -> None:
     with dg.DagsterInstance.get() as instance:
         # Keeps its Postgres connections; the default opens one per event, which costs a third of a run.
         instance.optimize_for_webserver(statement_timeout=60_000, pool_recycle=3_600, max_overflow=4)
-        for _ in run_steps(steps, done, instance):
-            break
+        run_steps(steps, done, instance)
     news.put((symbol, "", None, True))

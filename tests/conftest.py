@@ -12,6 +12,8 @@ from hypothesis import HealthCheck, settings
 for name in [n for n in os.environ if n.startswith("CRPBOT_")]:
     del os.environ[name]  # a developer's own settings must not decide what the tests see
 
+from route.crpbot import FIRST, LOW_GATES, SMALL_NETWORK, VERDICT, WINDOWS, Crpbot  # noqa: E402
+
 from crpbot_dagster import settings as platform_settings  # noqa: E402
 from crpbot_dagster.assets.bars.book_minutes import book_1m  # noqa: E402
 from crpbot_dagster.assets.bars.tape import trades_1m  # noqa: E402
@@ -86,6 +88,19 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
     yield set_to
     platform_settings.load.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def route(tmp_path_factory: pytest.TempPathFactory) -> Crpbot:
+    """BTC (planted) and SOL (a martingale) from raw to promotion, about a minute, once for all tests.
+
+    Tests read it, or run again what is there. One that adds days, tables or versions works on a state of its own.
+    """
+    crpbot = Crpbot(tmp_path_factory.mktemp("route") / "state", WINDOWS | LOW_GATES | SMALL_NETWORK)
+    done = crpbot("run", "--symbols", "BTC-USD,SOL-USD", "--from", str(FIRST), "--to", str(VERDICT))
+    assert done.returncode == 0, done.stderr + done.stdout
+    crpbot.home.joinpath("said").write_text(done.stdout)
+    return crpbot
 
 
 def days_between(first: date, last: date) -> list[date]:

@@ -22,6 +22,7 @@ from crpbot_dagster import settings
 from crpbot_dagster.partitions import split, symbol_day
 from crpbot_dagster.resources.lake import Audited, Built, measure
 from crpbot_dagster.tables import TABLES
+from crpbot_dagster.tables.features import origins
 from crpbot_dagster.tables.schema import Check, Table
 
 OWNERS = {
@@ -218,7 +219,8 @@ def publish(table: Table, built: Built, symbol: str, day: date, started: float) 
         )
     yield dg.Output(
         Audited(built, int(profile["rows"] or 0)),
-        metadata=_metadata(built, profile, time.perf_counter() - started),
+        # The UI draws the lineage of columns from what a materialisation says.
+        metadata=column_lineage(table) | _metadata(built, profile, time.perf_counter() - started),
     )
     # Dagster stores an output before it asks for the next event.
     if built.after is not None:
@@ -275,6 +277,13 @@ def column_schema(table: Table) -> dg.TableSchema:
             for c in table.columns
         ]
     )
+
+
+def column_lineage(table: Table) -> dict[str, dg.TableColumnLineage]:
+    """Return where the features of a table come from, column by column, as Dagster wants it; {} for other tables."""
+    deps = {c.name: [dg.TableColumnDep(dg.AssetKey(t.split("/")), n) for t, n in origins(c)] for c in table.features}
+    known = {name: found for name, found in deps.items() if found}
+    return {"dagster/column_lineage": dg.TableColumnLineage(known)} if known else {}
 
 
 def _check_specs(table: Table) -> list[dg.AssetCheckSpec]:

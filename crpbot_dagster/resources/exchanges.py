@@ -78,6 +78,8 @@ class CoinbaseCandles(dg.ConfigurableResource):
         except ccxt.NetworkError as error:
             raise SourceError(f"Coinbase at {self.endpoint} did not answer: {error}") from error
         except ccxt.ExchangeError as error:
+            if "NOT_FOUND" in str(error):  # the exchange's own word for it, to which ccxt gives no class
+                return []
             raise SourceError(f"Coinbase refused the candles of {name} on {day}: {error}") from error
         return [rows[t] for t in sorted(rows)]
 

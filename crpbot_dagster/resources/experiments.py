@@ -7,7 +7,10 @@ alias (``assets/promotion/gates.py``).
 import logging
 import os
 import tempfile
-from collections.abc import Mapping
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +25,26 @@ class OtherMarket(ValueError):
 
 
 CHAMPION, PREVIOUS = "champion", "previous"
+OUTPUT = "p_up_15m"
+MLFLOW_TYPES = {"Float64": "double", "Float32": "float", "Int64": "long", "Int8": "integer", "Int32": "integer"}
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is worth remembering of one training."""
+
+    symbol: str
+    family: str
+    day: str
+    parameters: Mapping[str, Any]
+    metrics: Mapping[str, float]
+    manifest: str
+    weights: bytes
+    code: Path  # the file MLflow serves the model with
+    columns: Mapping[str, str]  # what the model reads: column → polars type
+    datasets: Mapping[str, tuple[int, str]]  # table → Delta version and path
+    epochs: Sequence[Mapping[str, float]] = ()
+    pictures: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def registered_name(symbol: str) -> str:
@@ -54,40 +77,38 @@ class Experiments(dg.ConfigurableResource):
         """Have the tracker lay its tables now, before several processes meet it empty."""
         self.client().search_experiments(max_results=1)
 
-    def log_training(
-        self,
-        symbol: str,
-        family: str,
-        day: str,
-        parameters: Mapping[str, Any],
-        metrics: Mapping[str, float],
-        files: Mapping[str, bytes],
-    ) -> str:
-        """Record one training run with its files and return the run's id."""
+    def log_training(self, training: Training) -> str:
+        """Record one training: parameters, numbers per epoch, data read, pictures, the model; return the run's id."""
         client = self.client()
+        experiment = _experiment(self.tracking_url, self.artifact_root, client, f"crpbot/{training.family}")
         run = client.create_run(
-            _experiment(self.tracking_url, self.artifact_root, client, f"crpbot/{family}"),
-            run_name=f"{symbol} {day}",
-            tags={"symbol": symbol, "family": family, "model_day": day},
+            experiment,
+            run_name=f"{training.symbol} {training.day}",
+            tags={"symbol": training.symbol, "family": training.family, "model_day": training.day},
         )
-        for name, value in parameters.items():
-            client.log_param(run.info.run_id, name, value)
-        for name, value in metrics.items():
-            client.log_metric(run.info.run_id, name, value)
+        run_id = str(run.info.run_id)
+        _log_numbers(client, run_id, training)
         with tempfile.TemporaryDirectory() as folder:
-            for name, content in files.items():
-                Path(folder, name).write_bytes(content)
-            client.log_artifacts(run.info.run_id, folder, "model")
-        client.set_terminated(run.info.run_id)
-        return str(run.info.run_id)
+            _save_model(Path(folder, "model"), training)
+            pictures = Path(folder, "pictures")
+            pictures.mkdir()
+            for name, png in training.pictures.items():
+                (pictures / f"{name}.png").write_bytes(png)
+            client.log_artifacts(run_id, folder)
+        client.set_terminated(run_id)
+        return run_id
+
+    def page(self, run_id: str) -> str:
+        """Return the address of a run within MLflow's UI."""
+        return f"#/experiments/{self.client().get_run(run_id).info.experiment_id}/runs/{run_id}"
 
     def stored(self, run_id: str, name: str) -> bytes:
-        """Return one of the files that a training run recorded."""
+        """Return one of the files of the model that a training recorded: weights.safetensors, manifest.json."""
         from mlflow.artifacts import download_artifacts
 
         with tempfile.TemporaryDirectory() as folder:
             found = download_artifacts(
-                run_id=run_id, artifact_path=f"model/{name}", dst_path=folder, tracking_uri=self.tracking_url
+                run_id=run_id, artifact_path=f"model/artifacts/{name}", dst_path=folder, tracking_uri=self.tracking_url
             )
             return Path(found).read_bytes()
 
@@ -122,6 +143,24 @@ class Experiments(dg.ConfigurableResource):
         client.set_registered_model_alias(name, CHAMPION, str(version))
         return version
 
+    def rollback(self, symbol: str) -> tuple[int, int]:
+        """Put the former champion back in force; return the version that was in force, and the one that is now.
+
+        The two change places, so a second call undoes the first.
+
+        Raises
+        ------
+        LookupError
+            The symbol has no champion, or none before it.
+        """
+        now = self.in_force(symbol)
+        if now is None or PREVIOUS not in now["aliases"]:
+            raise LookupError(f"{symbol} has no {'champion' if now is None else 'champion before the one in force'}")
+        client, name, former = self.client(), registered_name(symbol), int(now["aliases"][PREVIOUS])
+        client.set_registered_model_alias(name, CHAMPION, str(former))
+        client.set_registered_model_alias(name, PREVIOUS, str(now["version"]))
+        return now["version"], former
+
     def in_force(self, symbol: str) -> dict[str, Any] | None:
         """Return version, run and aliases of the symbol's champion, None when nobody was ever promoted."""
         client, name = self.client(), registered_name(symbol)
@@ -137,6 +176,45 @@ class Experiments(dg.ConfigurableResource):
             "aliases": dict(aliases),
             "tags": found.tags,
         }
+
+
+def _log_numbers(client: Any, run_id: str, training: Training) -> None:
+    from mlflow.entities import Dataset, DatasetInput, Metric, Param
+
+    now = int(time.time() * 1000)
+    numbers = [Metric(name, value, now, 0) for name, value in training.metrics.items()]
+    for epoch in training.epochs:
+        numbers += [Metric(n, v, now, int(epoch["epoch"])) for n, v in epoch.items() if n != "epoch"]
+    client.log_batch(run_id, numbers, [Param(n, str(v)) for n, v in training.parameters.items()])
+    read = [
+        DatasetInput(Dataset(name=table, digest=f"delta-{version}", source_type="delta", source=path))
+        for table, (version, path) in training.datasets.items()
+    ]
+    client.log_inputs(run_id, datasets=read)
+
+
+def _save_model(folder: Path, training: Training) -> None:
+    from mlflow import pyfunc
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema
+
+    columns = [ColSpec(MLFLOW_TYPES[t], name) for name, t in training.columns.items()]
+    with tempfile.TemporaryDirectory() as given:
+        files = {"manifest": Path(given, "manifest.json"), "weights": Path(given, "weights.safetensors")}
+        files["manifest"].write_text(training.manifest)
+        files["weights"].write_bytes(training.weights)
+        # The signature is stated, so MLflow need not run the model on an example to guess it.
+        for told in ("input example was not provided", "Add type hints to the `predict` method"):
+            warnings.filterwarnings("ignore", message=f"(?s).*{told}", category=UserWarning)
+        pyfunc.save_model(
+            folder,
+            python_model=str(training.code),
+            artifacts={name: str(path) for name, path in files.items()},
+            signature=ModelSignature(
+                inputs=Schema([ColSpec("datetime", "ts"), *columns]), outputs=Schema([ColSpec("double", OUTPUT)])
+            ),
+            pip_requirements=["crpbot-dagster"],  # by name: the model is only as good as the code it was trained with
+        )
 
 
 @lru_cache(maxsize=64)

@@ -1,8 +1,8 @@
 """The lake: Delta tables partitioned by symbol and UTC day, and the door every row passes.
 
 A partition is replaced whole, in one Delta commit, or not at all. The same commit carries the day's state
-(``complete``, ``empty``, ``partial``, ``missing``, ``not_licensed``) as a Delta application transaction,
-so that a day of zero rows is still known to be there, and data and state can never disagree.
+(``complete``, ``empty``, ``partial``, ``missing``, ``not_licensed``, ``not_configured``) as a Delta application
+transaction, so that a day of zero rows is still known to be there, and data and state can never disagree.
 Every load is complete or refused. Not here: which rules hold (``tables/``), soft checks (``assets/checks.py``).
 
 Source: the Delta transaction protocol, "Transaction Identifiers",
@@ -23,6 +23,7 @@ from deltalake import (
     ColumnProperties,
     CommitProperties,
     DeltaTable,
+    Schema,
     Transaction,
     WriterProperties,
     write_deltalake,
@@ -33,9 +34,11 @@ from pydantic import PrivateAttr
 from crpbot_dagster.tables import TABLES
 from crpbot_dagster.tables.schema import Table
 
-STATES = ("complete", "empty", "partial", "missing", "not_licensed")
+STATES = ("complete", "empty", "partial", "missing", "not_licensed", "not_configured")
 STATE_CODE = {name: code for code, name in enumerate(STATES, start=1)}
-WITHOUT_ROWS = frozenset(STATE_CODE[s] for s in ("empty", "missing", "not_licensed"))  # a day that needs no file
+WITHOUT_ROWS = frozenset(
+    STATE_CODE[s] for s in ("empty", "missing", "not_licensed", "not_configured")
+)  # a day that needs no file
 
 
 BATCH_ROWS = 200_000
@@ -62,6 +65,10 @@ class IncompleteError(LookupError):
 
 class WouldErase(ValueError):
     """A source says it has no such day, but the lake holds it: the day stays until a better one replaces it."""
+
+
+class OtherSchema(ValueError):
+    """A table of the lake was made by another version of the platform, and adding columns does not mend it."""
 
 
 class StampError(ValueError):
@@ -204,10 +211,30 @@ class Lake(dg.ConfigurableResource):
             return found
 
     def prepare(self) -> None:
-        """Stamp the lake and make every table, before several processes write to it at once."""
+        """Stamp the lake and have every table as it is declared, before several processes write to it at once.
+
+        Raises
+        ------
+        OtherSchema
+            A table in the lake differs by more than columns that were added and may be null.
+        """
         self.check_stamp()
         for table in TABLES:
-            self.create(table)
+            self._migrate(table, self.create(table))
+
+    def _migrate(self, table: str, delta: DeltaTable) -> None:
+        held, declared = [f.name for f in delta.schema().fields], TABLES[table].schema
+        gone = [n for n in held if n not in declared]
+        new = [n for n in declared if n not in held]
+        forced = [n for n in new if TABLES[table].column(n).required]
+        if gone or forced:
+            raise OtherSchema(
+                f"{table} in {self.url} was made by another version: columns {', '.join(gone + forced)} differ and no "
+                "migration fits. Build it again in another CRPBOT_HOME, or keep the version that made it"
+            )
+        if new:
+            fields = Schema.from_arrow(pl.DataFrame(schema={n: declared[n] for n in new}).to_arrow().schema).fields
+            delta.alter.add_columns(fields)
 
     def publish(
         self,
@@ -255,16 +282,23 @@ class Lake(dg.ConfigurableResource):
         code = delta.transaction_version("|".join((symbol, day.isoformat(), *extra.values())))
         return None if code is None else STATES[code - 1]
 
+    def states(self, table: str, symbol: str, days: Iterable[date]) -> dict[date, str | None]:
+        """Return the state of each of ``days``, None where it was never published; opens the table once."""
+        delta = self.delta(table)
+        codes = {d: None if delta is None else delta.transaction_version(f"{symbol}|{d.isoformat()}") for d in days}
+        return {d: None if code is None else STATES[code - 1] for d, code in codes.items()}
+
     def keep_held(self, table: str, symbol: str, day: date, state: str, said: str) -> None:
         """Refuse to replace a day the lake holds by the news that there is none.
 
         Raises
         ------
         WouldErase
-            ``state`` is missing or not_licensed and the lake holds the day.
+            ``state`` is missing, not_licensed or not_configured and the lake holds the day.
         """
-        is_held = self.state(table, symbol, day) in ("complete", "empty") and day in self.held(table, symbol, [day])
-        if state in ("missing", "not_licensed") and is_held:
+        answered = ("complete", "partial", "empty")
+        is_held = self.state(table, symbol, day) in answered and day in self.held(table, symbol, [day])
+        if state not in answered and is_held:
             raise WouldErase(
                 f"{said} is {state} now, but the lake holds {table} of {symbol} {day}: it stays as it was. Check the "
                 "source and its licence before running it again"

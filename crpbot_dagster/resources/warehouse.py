@@ -3,9 +3,11 @@
 Not here: the models themselves (``dbt_like_sql/``), wiring (``assets/``).
 """
 
+import difflib
 import functools
 import importlib.util
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 import dagster as dg
 import duckdb
 import polars as pl
+import pyarrow as pa
 import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
@@ -22,11 +25,16 @@ from sqlglot.optimizer.qualify import qualify
 from crpbot_dagster.resources.lake import Lake
 from crpbot_dagster.tables import TABLES
 
+BATCH_ROWS = 50_000
 MODELS = Path(__file__).resolve().parents[1] / "dbt_like_sql"
 
 
 class ModelError(ValueError):
     """A SQL model does not parse, or names a table or column that the data dictionary does not know."""
+
+
+class QueryError(ValueError):
+    """A query is no single select, names what is not there, or asks for more than the lake."""
 
 
 @dataclass(frozen=True)
@@ -102,13 +110,75 @@ def _located(sql: str, message: str) -> str:
     return f"line {_line(sql, word)}: {message}"
 
 
-@functools.lru_cache(maxsize=1)
-def _connection() -> duckdb.DuckDBPyConnection:
-    """Return this process's DuckDB database, in memory, with the delta extension and UTC set."""
+def _database() -> duckdb.DuckDBPyConnection:
+    """Return a new DuckDB database, in memory, with the delta extension and UTC set."""
     opened = duckdb.connect()
     opened.load_extension(extension("delta"))
     opened.execute("load icu; set TimeZone = 'UTC'")
     return opened
+
+
+@functools.lru_cache(maxsize=1)
+def _connection() -> duckdb.DuckDBPyConnection:
+    return _database()
+
+
+def _view(connection: duckdb.DuckDBPyConnection, lake: Lake, table: str) -> None:
+    stage, _, short = table.partition("/")
+    connection.execute(f"create schema if not exists {stage}")
+    connection.execute(f"create or replace view {stage}.{short} as from delta_scan({_quoted(lake.path(table))})")
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def select(lake: Lake, sql: str) -> Iterator[pl.DataFrame]:
+    """Run one ``select`` of a user's over the lake's tables, named ``stage.table``; yield its rows in batches.
+
+    The first batch has no row, it shows the columns. The query sees the lake's folder and nothing else of the
+    machine, and cannot write: it must be a select, and DuckDB is locked before it runs.
+
+    Raises
+    ------
+    QueryError
+        It is not one select, does not parse, names a table or column that is not there, or reads another file.
+    LookupError
+        The lake is empty.
+    """
+    tables = [t for t in TABLES if lake.delta(t) is not None]
+    if not tables:
+        raise LookupError(f"the lake at {lake.url} is empty. First: crpbot demo, or crpbot backfill")
+    connection = _database()
+    for table in tables:
+        _view(connection, lake, table)
+    # A view of Delta files is read through the file system, so the lake's folder stays open; that it could be
+    # written to by `copy` is why nothing but a select is run.
+    connection.execute(f"set allowed_directories = [{_quoted(lake.url.rstrip('/') + '/')}]")
+    connection.execute("set enable_external_access = false; set lock_configuration = true")
+    try:
+        statements = connection.extract_statements(sql)
+        if [s.type for s in statements] != [duckdb.StatementType.SELECT]:
+            raise QueryError("the lake is read only: write one select")
+        reader = connection.execute(statements[0]).to_arrow_reader(BATCH_ROWS)
+        for name in (f.name for f in reader.schema if pa.types.is_interval(f.type)):
+            raise QueryError(f"{name} is an interval: write epoch({name}) for its seconds, or {name}::varchar")
+        yield pl.DataFrame(pl.from_arrow(reader.schema.empty_table()))
+        for batch in reader:
+            yield pl.DataFrame(pl.from_arrow(batch))
+    except duckdb.Error as error:
+        raise QueryError(_worded(str(error), tables)) from error
+
+
+def _worded(message: str, tables: list[str]) -> str:
+    named = re.search(r'Table with name "?(?:\w+\.)?(\w+)"? does not exist', message)
+    if named is None:
+        return message
+    names = [t.replace("/", ".") for t in tables]
+    close = difflib.get_close_matches(named[1], [n.partition(".")[2] for n in names], n=3)
+    near = [n for n in names if n.partition(".")[2] in close]
+    hint = f"Did you mean {', '.join(near)}? " if near else ""
+    return f"there is no table {named[1]}. {hint}The lake has {', '.join(names)}"
 
 
 class Warehouse(dg.ConfigurableResource):
@@ -126,11 +196,9 @@ class Warehouse(dg.ConfigurableResource):
         """
         connection = _connection().cursor()
         for table in _tables_of(sql):
-            stage, _, short = table.partition("/")
             if self.lake.delta(table) is None:
                 raise LookupError(f"{table} has never been materialised")
-            connection.execute(f"create schema if not exists {stage}")
-            connection.execute(f"create or replace view {stage}.{short} as from delta_scan('{self.lake.path(table)}')")
+            _view(connection, self.lake, table)
         return connection.execute(sql, parameters or None).pl()
 
     def build(self, model: SqlModel, **parameters: Any) -> pl.DataFrame:

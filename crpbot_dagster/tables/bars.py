@@ -203,8 +203,11 @@ VOLUME_1D = Table(
         VENUE,
         Column("obs_day", pl.Date(), "", "day described", required=True),
         Column("available_ts", UTC_US, "UTC", "when it is known: obs_day + 1, 00:00", required=True),
-        _coin("volume", "from the day's ticks, else from the venue's daily candle; null when neither is there"),
-        Column("volume_from", pl.String(), "", "ticks, candle, or none"),
+        _coin(
+            "volume",
+            "from the day's ticks, else the venue's daily candle, else its minute candles; null when none is there",
+        ),
+        Column("volume_from", pl.String(), "", "ticks, candle, minutes, or none"),
     ),
     (),
     (

@@ -24,6 +24,14 @@ from crpbot_dagster.tables.schema import (
 
 F64, I8 = pl.Float64(), pl.Int8()
 
+READ_FROM = {"T": "bars/trades_1m", "B": "bars/book_1m"}
+
+
+def origins(column: Column) -> tuple[tuple[str, str], ...]:
+    """Return the (table, column) pairs that a feature is made from; ``ts`` comes with every table."""
+    pairs = (read.split(".") for read in column.reads if "." in read)
+    return tuple((READ_FROM[letter], name) for letter, name in pairs)
+
 
 def _column(
     dtype: pl.DataType,

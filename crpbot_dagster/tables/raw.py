@@ -154,6 +154,14 @@ OHLC_CONSISTENT = Measure(
     0,
 )
 
+CANDLE_PRICES = (
+    Column("open", pl.Float64(), "USD", "first price", "> 0", required=True),
+    Column("high", pl.Float64(), "USD", "highest price", "> 0", required=True),
+    Column("low", pl.Float64(), "USD", "lowest price", "> 0", required=True),
+    Column("close", pl.Float64(), "USD", "last price", "> 0", required=True),
+    Column("volume", pl.Float64(), "coin", "traded size", "≥ 0", required=True),
+)
+
 COINBASE_CANDLES = Table(
     "raw/coinbase_candles",
     "one candle of Coinbase; a minute without a trade is absent",
@@ -171,11 +179,7 @@ COINBASE_CANDLES = Table(
             required=True,
         ),
         Column("ts", UTC_US, "UTC", "start of the candle, exchange clock", required=True),
-        Column("open", pl.Float64(), "USD", "first price", "> 0", required=True),
-        Column("high", pl.Float64(), "USD", "highest price", "> 0", required=True),
-        Column("low", pl.Float64(), "USD", "lowest price", "> 0", required=True),
-        Column("close", pl.Float64(), "USD", "last price", "> 0", required=True),
-        Column("volume", pl.Float64(), "coin", "traded size", "≥ 0", required=True),
+        CANDLE_PRICES,
     ),
     (OHLC_CONSISTENT,),
     (
@@ -186,12 +190,51 @@ COINBASE_CANDLES = Table(
             (Measure("share of minutes with a candle", (pl.col("interval_s") == 60).sum() / 1440, 0.95, 1),),
         ),
     ),
+    candle_source="coinbase",
+)
+
+CANDLE_FILES = Table(
+    "raw/candle_files",
+    "one one-minute candle of a file of yours; a minute that the file lacks is absent",
+    ("symbol", "day", "venue", "ts"),
+    columns(
+        SYMBOL,
+        DAY,
+        VENUE,
+        Column("ts", UTC_US, "UTC", "start of the minute, exchange clock", required=True),
+        CANDLE_PRICES,
+        Column("trade_count_n", pl.Int64(), "n", "number of trades; null when the file has no trade_count", "≥ 0"),
+        Column("buy_volume", pl.Float64(), "coin", "Σ size of aggressive buys; null when the file has none", "≥ 0"),
+    ),
+    (OHLC_CONSISTENT, QUARANTINE_SHARE),
+    (
+        Check(
+            "coverage",
+            False,
+            "at least 90 % of the day's minutes have a candle, in every venue",
+            (
+                Measure(
+                    "share of minutes with a candle, worst venue",
+                    (pl.len().over("venue") / 1440).min(),
+                    0.9,
+                    1,
+                ),
+            ),
+        ),
+        Check(
+            "duplicates",
+            False,
+            "no minute was delivered twice; equal repeats are dropped and counted",
+            (Measure("rows dropped", "duplicates_n", 0, 0),),
+        ),
+    ),
+    candle_source="files",
 )
 
 QUARANTINE = Table(
     "raw/quarantine",
     "one refused row of a source's file",
-    ("symbol", "day", "table", "line_n"),
+    ("symbol", "day", "table", "source", "line_n"),
     columns(
         SYMBOL,
         DAY,
@@ -204,4 +247,4 @@ QUARANTINE = Table(
     partition=("symbol", "day", "table"),
 )
 
-TABLES = (TARDIS_TRADES, TARDIS_BOOK, TARDIS_BOOK_SNAPSHOTS, COINBASE_CANDLES, QUARANTINE)
+TABLES = (TARDIS_TRADES, TARDIS_BOOK, TARDIS_BOOK_SNAPSHOTS, COINBASE_CANDLES, CANDLE_FILES, QUARANTINE)

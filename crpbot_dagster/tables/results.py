@@ -7,8 +7,13 @@ from crpbot_dagster.tables.schema import DAY, SYMBOL, TS, UTC_US, Check, Column,
 F64, I64 = pl.Float64(), pl.Int64()
 TEXT = pl.String()
 
-FAMILIES = {"logistic_v4": "features/v4", "logistic_v5": "features/v5"}
-"""Model family → the feature table it reads."""
+FAMILIES = {
+    "logistic_v4": "features/v4",
+    "logistic_v5": "features/v5",
+    "lstm_v4": "features/v4",
+    "lstm_v5": "features/v5",
+}
+"""Model family, ``<kind>_<feature set>`` → the feature table it reads."""
 
 
 def _model(family: str) -> Table:
@@ -136,4 +141,48 @@ DAILY_PREDICTIONS = Table(
     ),
 )
 
-TABLES = (*MODELS.values(), PREDICTIONS, METRICS, DAILY_PREDICTIONS, PROMOTED_MODEL)
+LEADERBOARD = Table(
+    "promotion/leaderboard",
+    "one model family of a verdict and its rank: the chosen one first (SQL: dbt_like_sql/promotion/leaderboard.sql)",
+    ("symbol", "family"),
+    columns(
+        SYMBOL,
+        DAY,
+        Column(
+            "rank_n", I64, "n", "1 is the chosen family, the others follow by accuracy_low_frac", "≥ 1", required=True
+        ),
+        Column("family", TEXT, "", "model family; none when no family could be trained", required=True),
+        Column("model_day", pl.Date(), "", "partition of the model: its last day of knowledge"),
+        Column("accuracy_frac", F64, "frac", "share of right calls on the test days", "[0, 1]"),
+        Column("accuracy_low_frac", F64, "frac", "lower end of its 95 % interval over days", "[0, 1]"),
+        Column("accuracy_high_frac", F64, "frac", "upper end of its 95 % interval over days", "[0, 1]"),
+        Column("n", F64, "n", "minutes with a prediction and a label", "≥ 0"),
+        Column("n_eff", F64, "n", "independent labels among them", "≥ 0"),
+        Column("brier_skill", F64, "1", "1 − Brier score over the base rate's"),
+        Column("ece_upper", F64, "frac", "upper bound of the expected calibration error"),
+        Column("verdict", TEXT, "", "PROMOTE, TUNE, INVESTIGATE or INSUFFICIENT", required=True),
+        Column("is_chosen", pl.Boolean(), "flag", "the family whose verdict is the symbol's", required=True),
+    ),
+    (Measure("leaderboard_one_chosen_first", "leaderboard_one_chosen_first", 0, 0),),  # dbt_like_sql/assert
+)
+
+REPORT = Table(
+    "promotion/report",
+    "the report of one verdict: where its page lies and what it says",
+    ("symbol",),
+    columns(
+        SYMBOL,
+        DAY,
+        Column("path", TEXT, "", "the HTML file, relative to the folder of reports", required=True),
+        Column("sha256", TEXT, "", "digest of the file", required=True),
+        Column("bytes_n", I64, "n", "size of the file", "> 0", required=True),
+        Column("verdict", TEXT, "", "PROMOTE, TUNE, INVESTIGATE or INSUFFICIENT", required=True),
+        Column("family", TEXT, "", "chosen family; none when no family could be trained", required=True),
+        Column(
+            "promoted_model_version", I64, "", "Delta version of promotion/promoted_model that was read", required=True
+        ),
+    ),
+    (Measure("reports of the verdict", pl.len().cast(F64), 1, 1),),
+)
+
+TABLES = (*MODELS.values(), PREDICTIONS, METRICS, DAILY_PREDICTIONS, PROMOTED_MODEL, LEADERBOARD, REPORT)

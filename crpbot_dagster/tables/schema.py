@@ -128,6 +128,7 @@ class Table:
     checks: tuple[Check, ...] = ()
     ordered_by: str | None = None  # a column that strictly increases from row to row: the key of tick tables
     streamed: bool = False  # too large to collect: written through a staged file
+    candle_source: str = ""  # set: rows are candles, read by bars/trades_1m as the source of this name
     partition: tuple[str, ...] = field(default=("symbol", "day"))
 
     @property
@@ -220,5 +221,5 @@ def columns(*groups: Sequence[Column] | Column) -> tuple[Column, ...]:
 SYMBOL = Column("symbol", pl.String(), "", "our name of the instrument, e.g. BTC-USD", required=True)
 DAY = Column("day", pl.Date(), "", "UTC day of the partition", required=True)
 VENUE = Column("venue", pl.String(), "", "where it traded, lower case", required=True)
-SOURCE = Column("source", pl.String(), "", "who delivered it: tardis, coinbase", required=True)
+SOURCE = Column("source", pl.String(), "", "who delivered it: tardis, coinbase, files", required=True)
 TS = Column("ts", UTC_US, "UTC", "start of the minute; the row is known at ts + 1 min", required=True)

@@ -11,10 +11,14 @@ from crpbot_dagster.assets.features.price import v4
 from crpbot_dagster.assets.models import artefact
 from crpbot_dagster.assets.models.artefact import ContractBroken, Manifest, contract, digest, weights_of
 from crpbot_dagster.assets.models.dataset import input_names, inputs, samples
-from crpbot_dagster.assets.models.logistic import fit_logistic, fit_temperature, sigmoid
-from crpbot_dagster.assets.models.train import NotTrainable, train_logistic, within
+from crpbot_dagster.assets.models.families import NotTrainable, Trained, fit_scaler, train, within
+from crpbot_dagster.assets.models.logistic import fit
+from crpbot_dagster.assets.models.temperature import fit_temperature, sigmoid
 from crpbot_dagster.assets.models.validation import split_days
+from crpbot_dagster.settings import Settings
 from crpbot_dagster.tables.features import V4, V5
+
+SETTINGS = Settings().model_dump()
 
 
 def test_input_counts_are_counted_not_typed() -> None:
@@ -42,32 +46,37 @@ def toy(rng: np.random.Generator, n: int = 4_000) -> tuple[np.ndarray, np.ndarra
     return x, (x[:, 0] - 5 + 0.01 * x[:, 1] > 0).astype(np.int8)
 
 
+def fitted(x: np.ndarray, y: np.ndarray, c: float = 1.0) -> Trained:
+    mean, spread = fit_scaler(x)
+    return Trained(fit((x - mean) / spread, y, c), mean, spread, 1.0, {"logistic_c": c}, 1, len(y), 0, float(y.mean()))
+
+
+def probability(model: Trained, x: np.ndarray) -> np.ndarray:
+    return sigmoid(model.model.logits((x - model.mean) / model.spread, np.arange(len(x))))
+
+
 def test_a_separable_toy_set_is_learnt(rng) -> None:
     """lessons 3: a sigmoid inside a loss with a sigmoid locks probabilities in (0.5, 0.73)."""
     x, y = toy(rng)
-    model = fit_logistic(x, y, 100.0)
-    p = model.predict(x)
+    p = probability(fitted(x, y, 100.0), x)
     assert ((p > 0.5) == y).mean() > 0.99
     assert p.min() < 0.01 and p.max() > 0.99
 
 
 def test_the_scaler_is_fitted_once_on_raw_train_rows(rng) -> None:
     """lessons 1 and 2: scaled twice, or with the test rows' own statistics."""
-    x, y = toy(rng)
-    model = fit_logistic(x, y, 1.0)
-    scaled = (x - model.mean) / model.spread
+    x, _ = toy(rng)
+    mean, spread = fit_scaler(x)
+    scaled = (x - mean) / spread
     assert np.allclose(scaled.mean(axis=0), 0, atol=1e-9) and np.allclose(scaled.std(axis=0), 1)
-    assert np.array_equal(fit_logistic(x.copy(), y, 1.0).mean, model.mean)
-    constant = np.column_stack([x, np.full(len(x), 7.0)])
-    assert fit_logistic(constant, y, 1.0).spread[3] == 1.0
+    assert fit_scaler(np.column_stack([x, np.full(len(x), 7.0)]))[1][3] == 1.0
 
 
 def test_a_missing_input_gives_no_prediction(rng) -> None:
     x, y = toy(rng)
-    model = fit_logistic(x, y, 1.0)
     holed = x[:2].copy()
     holed[0, 1] = np.nan
-    assert np.isnan(model.predict(holed)).tolist() == [True, False]
+    assert np.isnan(probability(fitted(x, y), holed)).tolist() == [True, False]
 
 
 def test_temperature_mends_overconfidence_and_keeps_every_side(rng) -> None:
@@ -80,10 +89,10 @@ def test_temperature_mends_overconfidence_and_keeps_every_side(rng) -> None:
 
 
 def made(rng) -> tuple[str, bytes]:
-    model = fit_logistic(rng.normal(size=(500, len(input_names(V4)))), rng.integers(0, 2, 500).astype(np.int8), 1.0)
+    model = fitted(rng.normal(size=(500, len(input_names(V4)))), rng.integers(0, 2, 500).astype(np.int8))
     manifest = Manifest(
         family="logistic_v4", symbol="BTC-USD", model_day="2024-01-01", label="y_up_15m", horizon_min=15,
-        venue="coinbase", source="tardis", scaler="s", calibrator="temperature", temperature=1.0, seed=7,
+        venue="coinbase", source="tardis", scaler="s", calibrator="temperature", temperature=1.0, sequence_min=1, seed=7,
         settings={"logistic_c": 1.0}, code_version="x", delta_versions={"features/v4": 3},
         fit=("a", "b"), stop=("c", "d"), calibrate=("e", "f"), fit_rows_n=500, calibrate_rows_n=100,
         train_base_rate=0.5, **contract("features/v4"),
@@ -137,6 +146,13 @@ def test_missing_scaler_and_infinite_weight_are_refused(rng) -> None:
     narrow = save(tensors | {"mean": tensors["mean"][:-1]})
     with pytest.raises(ContractBroken, match="inputs wide"):
         artefact.load(manifest, narrow, digest(narrow))
+    thin = save(tensors | {"weight": tensors["weight"][:-1]})
+    with pytest.raises(ContractBroken, match="expected weight of"):
+        artefact.load(manifest, thin, digest(thin))
+    with pytest.raises(ContractBroken, match="no such kind"):
+        artefact.load(broken(manifest, family="oracle_v4"), weights, digest(weights))
+    with pytest.raises(ContractBroken, match="temperature, is not a finite"):
+        artefact.load(broken(manifest, temperature=0.0), weights, digest(weights))
 
 
 def labelled(bars) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -149,19 +165,19 @@ def labelled(bars) -> tuple[pl.DataFrame, pl.DataFrame]:
 def test_changing_test_rows_leaves_scaler_and_weights_unchanged(bars) -> None:
     features, y = labelled(bars)
     days = split_days(date(2023, 11, 18), 1, 1, 1)
-    one = train_logistic(samples(features, y, V4), days, 1.0)
+    one = train("logistic_v4", samples(features, y, V4, 1), days, SETTINGS)
     later = pl.col("ts").dt.date() > days.fit[1]
     changed = features.with_columns(pl.when(later).then(pl.col("rsi") * 0.5).otherwise(pl.col("rsi")).alias("rsi"))
-    two = train_logistic(samples(changed, y, V4), days, 1.0)
-    assert np.array_equal(one.model.mean, two.model.mean) and np.array_equal(one.model.weight, two.model.weight)
-    assert one.model.temperature != two.model.temperature
+    two = train("logistic_v4", samples(changed, y, V4, 1), days, SETTINGS)
+    assert np.array_equal(one.mean, two.mean) and np.array_equal(one.model.weight, two.model.weight)
+    assert one.temperature != two.temperature
 
 
 def test_fit_labels_that_reach_into_the_held_out_days_are_purged(bars) -> None:
     features, y = labelled(bars)
     days = split_days(date(2023, 11, 18), 1, 1, 1)
-    found = samples(features, y, V4)
-    trained = train_logistic(found, days, 1.0)
+    found = samples(features, y, V4, 1)
+    trained = train("logistic_v4", found, days, SETTINGS)
     on_fit_day = found.take(within(found, days.fit))
     midnight = np.datetime64("2023-11-17")
     # The held-out labels begin a minute after midnight; a label that ends there or later must go.
@@ -172,14 +188,14 @@ def test_fit_labels_that_reach_into_the_held_out_days_are_purged(bars) -> None:
 def test_training_twice_gives_the_same_bytes(bars) -> None:
     features, y = labelled(bars)
     days = split_days(date(2023, 11, 18), 1, 1, 1)
-    weights = [weights_of(train_logistic(samples(features, y, V4), days, 1.0).model) for _ in range(2)]
+    weights = [weights_of(train("logistic_v4", samples(features, y, V4, 1), days, SETTINGS)) for _ in range(2)]
     assert weights[0] == weights[1]
 
 
 def test_too_little_is_not_trained_and_says_how_much_there_was(bars) -> None:
     features, y = labelled(bars)
     with pytest.raises(NotTrainable, match=r"0 complete labelled rows to fit on"):
-        train_logistic(samples(features, y, V4), split_days(date(2023, 12, 30), 1, 1, 1), 1.0)
+        train("logistic_v4", samples(features, y, V4, 1), split_days(date(2023, 12, 30), 1, 1, 1), SETTINGS)
     empty = features.with_columns(pl.lit(None, pl.Float64).alias("rsi"))
     with pytest.raises(NotTrainable):
-        train_logistic(samples(empty, y, V4), split_days(date(2023, 11, 18), 1, 1, 1), 1.0)
+        train("logistic_v4", samples(empty, y, V4, 1), split_days(date(2023, 11, 18), 1, 1, 1), SETTINGS)

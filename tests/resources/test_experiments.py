@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from crpbot_dagster.resources.experiments import Experiments, OtherMarket
+from crpbot_dagster.resources.experiments import Experiments, OtherMarket, Training
+from crpbot_dagster.settings import PROJECT
+
+SERVED = PROJECT / "crpbot_dagster" / "assets" / "models" / "served.py"
 
 
 @pytest.fixture(scope="module")
@@ -15,7 +18,13 @@ def tracker(tmp_path_factory: pytest.TempPathFactory) -> Experiments:
 
 
 def train(tracker: Experiments, day: str) -> str:
-    return tracker.log_training("BTC-USD", "logistic_v5", day, {"c": 1}, {"rows": 2.0}, {"weights.safetensors": b"w"})
+    return tracker.log_training(
+        Training(
+            "BTC-USD", "logistic_v5", day, {"c": 1}, {"rows": 2.0}, "{}", b"w", SERVED, {"rsi": "Float64"},
+            {"features/v5": (3, "lake/features/v5")},
+            [{"epoch": 1, "stop_loss": 0.7}, {"epoch": 2, "stop_loss": 0.6}], {"reliability": b"png"},
+        )
+    )  # fmt: skip
 
 
 def test_promotion_keeps_the_former_and_never_goes_back(tracker: Experiments) -> None:
@@ -36,3 +45,26 @@ def test_a_live_model_does_not_replace_a_simulated_champion(tracker: Experiments
     run = train(tracker, "2024-05-01")
     with pytest.raises(OtherMarket, match="use another experiment tracker"):
         tracker.promote("BTC-USD", run, date(2024, 6, 1), "live", "logistic_v5")
+
+
+def test_a_run_tells_numbers_per_epoch_what_it_read_and_how_it_is_called(tracker: Experiments) -> None:
+    run_id = train(tracker, "2024-06-01")
+    client = tracker.client()
+    assert [m.value for m in client.get_metric_history(run_id, "stop_loss")] == [0.7, 0.6]
+    read = client.get_run(run_id).inputs.dataset_inputs
+    assert [(d.dataset.name, d.dataset.digest) for d in read] == [("features/v5", "delta-3")]
+    files = {f.path for f in client.list_artifacts(run_id, "model")}
+    assert {"model/MLmodel", "model/served.py"} <= files and not any(f.endswith(".pkl") for f in files)
+    assert [f.path for f in client.list_artifacts(run_id, "pictures")] == ["pictures/reliability.png"]
+    assert tracker.page(run_id).endswith(run_id)
+
+
+def test_the_former_champion_comes_back_with_one_call(tracker: Experiments) -> None:
+    for day in ("2024-07-01", "2024-08-01"):
+        tracker.promote("BTC-USD", train(tracker, day), date.fromisoformat(day), "sandbox", "logistic_v5")
+    before = tracker.in_force("BTC-USD")["version"]
+    assert tracker.rollback("BTC-USD") == (before, before - 1)
+    assert tracker.in_force("BTC-USD")["version"] == before - 1
+    assert tracker.rollback("BTC-USD") == (before - 1, before)
+    with pytest.raises(LookupError, match="SOL-USD has no champion"):
+        tracker.rollback("SOL-USD")

@@ -10,12 +10,14 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 import pytest
+from deltalake import write_deltalake
 
 from crpbot_dagster.resources.lake import (
     Built,
     Door,
     IncompleteError,
     Lake,
+    OtherSchema,
     StampError,
     WouldErase,
     broken_rules,
@@ -60,6 +62,37 @@ def test_a_day_without_rows_is_there_and_says_why(lake: Lake) -> None:
     assert lake.state(TABLE, "BTC-USD", DAY + timedelta(days=1)) is None
     lake.publish(TABLE, rows(), "BTC-USD", DAY, "complete")
     assert lake.state(TABLE, "BTC-USD", DAY) == "complete"
+
+
+def test_a_lake_of_the_version_before_gets_new_columns_and_keeps_its_rows(lake: Lake) -> None:
+    old = TABLES["models/logistic_v4"]
+    held = old.empty().drop("history")
+    write_deltalake(lake.path(old.name), held.to_arrow(), partition_by=["symbol", "day"])
+    lake.prepare()
+    row = dict.fromkeys(old.schema) | {
+        "symbol": "BTC-USD",
+        "day": DAY,
+        "state": "trained",
+        "reason": "",
+        "history": "[]",
+    }
+    lake.publish(old.name, pl.DataFrame([row], schema=old.schema), "BTC-USD", DAY, "complete")
+    assert lake.window(old.name, "BTC-USD", DAY, DAY).collect()["history"].to_list() == ["[]"]
+
+
+def test_a_lake_that_no_migration_fits_is_refused_by_name(lake: Lake) -> None:
+    write_deltalake(lake.path(TABLE), rows().rename({"volume": "size"}).to_arrow(), partition_by=["symbol", "day"])
+    with pytest.raises(OtherSchema, match=r"bars/volume_1d .* columns size differ"):
+        lake.prepare()
+
+
+def test_the_states_of_many_days_are_those_of_each(lake: Lake) -> None:
+    days = [DAY + timedelta(days=i) for i in range(-1, 2)]
+    assert lake.states(TABLE, "BTC-USD", days) == dict.fromkeys(days)
+    lake.publish(TABLE, rows(), "BTC-USD", DAY, "complete")
+    lake.publish(TABLE, rows().clear(), "BTC-USD", days[2], "not_licensed")
+    assert lake.states(TABLE, "BTC-USD", days) == {days[0]: None, DAY: "complete", days[2]: "not_licensed"}
+    assert lake.states(TABLE, "ETH-USD", days) == dict.fromkeys(days)
 
 
 def test_a_held_day_is_not_replaced_by_the_news_that_there_is_none(lake: Lake) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from crpbot import Crpbot
+from route.crpbot import Crpbot
 
 
 def recorded(tmp_path: Path, folder: Path, **values: str) -> Crpbot:
@@ -50,6 +50,37 @@ def test_binance_2024_builds_two_days_across_midnight(shared_data: Path, tmp_pat
     ticks = crpbot.read("raw/tardis_trades", "BTC-USD", first, first)
     lag = (ticks["ts_received"] - ticks["ts_exchange"]).dt.total_microseconds().median() / 1e6
     assert lag == pytest.approx(-1.26, abs=0.02)
+
+
+def test_bitfinex_2018_from_candle_files_builds_v4_and_labels(shared_data: Path, tmp_path: Path) -> None:
+    first, last = date(2018, 11, 10), date(2018, 11, 11)  # the quietest weekend of the year
+    only_files = {"market": "recordings", "candle_files": str(shared_data / "candles"), "symbols": '["BTC-USD"]'}
+    primary = {"primary": '{"BTC-USD": "bitfinex/files"}', "start_day": str(first)}
+    crpbot = Crpbot(tmp_path / "state", only_files | primary)
+    done = crpbot("run", "--from", str(first), "--to", str(last), "--until", "features")
+    assert done.returncode == 0, done.stderr
+    delivered = pl.read_parquet(shared_data / "candles/bitfinex/BTC-USD.parquet").filter(
+        pl.col("ts").dt.date().is_between(first, last)
+    )
+    assert delivered.height == 1230 + 1227, "a minute without a trade is absent"
+    raw = crpbot.read("raw/candle_files", "BTC-USD", first, last)
+    assert set(raw["venue"]) == {"bitfinex"} and raw.select(delivered.columns).equals(delivered)
+    bars = crpbot.read("bars/trades_1m", "BTC-USD", first, last)
+    assert set(bars["source"]) == {"files"} and bars.height == 2 * 1440
+    on_grid = bars.select("ts").join(delivered, on="ts", how="left", maintain_order="left")
+    for column in ("open", "high", "low", "close"):
+        assert bars[column].equals(on_grid[column]), column
+    v4 = crpbot.read("features/v4", "BTC-USD", first, last)
+    assert v4["close"].equals(on_grid["close"]) and v4["sma_7"].is_not_null().mean() > 0.7
+    volume = crpbot.read("bars/volume_1d", "BTC-USD", first, last).sort("day")
+    assert volume["volume_from"].to_list() == ["minutes"] * 2
+    assert volume["volume"].sum() == pytest.approx(delivered["volume"].sum(), rel=1e-12)
+    labels = crpbot.read("features/labels", "BTC-USD", first, first)
+    assert set(labels["price_source"]) == {"ohlcv"}
+    # Entry at the open of the next minute, exit at the close of the fifteenth.
+    expected = (on_grid["close"].shift(-15) / on_grid["open"].shift(-1)).log().head(labels.height)
+    assert (labels["y_ret_15m"] - expected).abs().max() < 1e-12
+    assert labels["y_ret_15m"].null_count() == expected.null_count() > 0
 
 
 def test_coinbase_march_2023_is_judged_and_its_outage_is_seen(shared_data: Path, tmp_path: Path) -> None:

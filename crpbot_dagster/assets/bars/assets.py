@@ -9,43 +9,41 @@ import dagster as dg
 import polars as pl
 
 from crpbot_dagster import instruments, settings
-from crpbot_dagster.assets.bars import book_minutes, tape
+from crpbot_dagster.assets.bars import book_minutes, candles, tape
 from crpbot_dagster.assets.checks import table_asset
 from crpbot_dagster.partitions import split
 from crpbot_dagster.resources.lake import Built, Lake
 from crpbot_dagster.resources.warehouse import MODELS, Warehouse, read_model
-from crpbot_dagster.tables import TABLES
+from crpbot_dagster.tables import CANDLES, TABLES
 from crpbot_dagster.tables.raw import BOOK_LEVELS
 
 HELD_STATES = ("complete", "partial", "empty")  # the source answered: what it holds is what happened
-VENUE_OF_CANDLES = "coinbase"
 
 
 @table_asset(
     "bars/volume_1d",
     kinds={"polars"},
-    reads={"ticks": "raw/tardis_trades", "candles": "raw/coinbase_candles"},
+    reads={"ticks": "raw/tardis_trades"},
+    after=candles.TABLES_OF_CANDLES,
     code_version="1",
 )
-def volume_1d(context: dg.AssetExecutionContext, ticks: pl.LazyFrame, candles: pl.LazyFrame, lake: Lake) -> Built:
+def volume_1d(context: dg.AssetExecutionContext, ticks: pl.LazyFrame, lake: Lake) -> Built:
     """One row per day and venue: traded size, known from the next midnight on.
 
-    From the day's ticks, else from Coinbase's daily candle when that is the venue.
+    From the day's ticks, else from the first candle source that has the primary venue, the primary source first.
     """
     symbol, day = split(context.partition_key)
-    venue = instruments.primary(symbol, settings.load().primary).venue
-    volume, origin = None, "none"
+    primary = instruments.primary(symbol, settings.load().primary)
     if lake.state("raw/tardis_trades", symbol, day) == "complete":
         volume, origin = ticks.select(pl.col("amount").sum()).collect(engine="streaming").item(), "ticks"
-    elif venue == VENUE_OF_CANDLES:
-        daily = candles.filter(pl.col("interval_s") == 86_400).collect()["volume"]
-        if len(daily):
-            volume, origin = daily[0], "candle"
+    else:
+        found = (lake.window(t.name, symbol, day, day).collect() for t in candles.primary_first(primary))
+        volume, origin = candles.first_volume(found, primary.venue)
     known = datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1)
     row = {
         "symbol": symbol,
         "day": day,
-        "venue": venue,
+        "venue": primary.venue,
         "obs_day": day,
         "available_ts": known,
         "volume": volume,
@@ -57,15 +55,15 @@ def volume_1d(context: dg.AssetExecutionContext, ticks: pl.LazyFrame, candles: p
 @table_asset(
     "bars/trades_1m",
     kinds={"polars", "numba"},
-    reads={"ticks": "raw/tardis_trades", "candles": "raw/coinbase_candles"},
-    after=("bars/volume_1d",),
+    reads={"ticks": "raw/tardis_trades"},
+    after=(*candles.TABLES_OF_CANDLES, "bars/volume_1d"),
     code_version="1",
 )
-def trades_1m(context: dg.AssetExecutionContext, ticks: pl.LazyFrame, candles: pl.LazyFrame, lake: Lake) -> Built:
+def trades_1m(context: dg.AssetExecutionContext, ticks: pl.LazyFrame, lake: Lake) -> Built:
     """One row per minute, venue and source, 1,440 a day each: ticks cut on the receive clock, and candles.
 
-    Reads the day, and the daily volumes of the seven days before. A source that is not licensed has no rows;
-    a missing day of the primary source is 1,440 gaps.
+    Reads the day, and the daily volumes of the seven days before. A source that is not licensed or not configured
+    has no rows; a missing day of the primary source is 1,440 gaps.
     """
     symbol, day = split(context.partition_key)
     primary = instruments.primary(symbol, settings.load().primary)
@@ -78,12 +76,10 @@ def trades_1m(context: dg.AssetExecutionContext, ticks: pl.LazyFrame, candles: p
         parts.append(_named(minutes, primary.venue, "tardis", "ticks", "received"))
     elif primary.source == "tardis" and tick_state == "missing":
         parts.append(_named(tape.all_gaps(day), primary.venue, "tardis", "ticks", "received"))
-    candle_state = lake.state("raw/coinbase_candles", symbol, day)
-    if candle_state == "missing" and primary.source == "coinbase":
-        parts.append(_named(tape.all_gaps(day), VENUE_OF_CANDLES, "coinbase", "ohlcv", "exchange"))
-    elif candle_state in HELD_STATES:
-        minutes = tape.candles_1m(candles.filter(pl.col("interval_s") == 60).collect(), day)
-        parts.append(_named(minutes, VENUE_OF_CANDLES, "coinbase", "ohlcv", "exchange"))
+    for source, table in CANDLES.items():
+        held, state = lake.window(table.name, symbol, day, day).collect(), lake.state(table.name, symbol, day)
+        for venue, minutes in candles.minutes_by_venue(held, state, source, primary, day).items():
+            parts.append(_named(minutes, venue, source, "ohlcv", "exchange"))
     if not parts:
         return Built(TABLES["bars/trades_1m"].empty(), "missing", "none")
     frame = pl.concat(parts).with_columns(pl.lit(symbol).alias("symbol"), pl.lit(day).alias("day"))

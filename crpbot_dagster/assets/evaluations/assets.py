@@ -5,6 +5,7 @@ it ever saw. Wiring only; the arithmetic is in ``metrics.py``.
 """
 
 from datetime import date, timedelta
+from typing import Any
 
 import dagster as dg
 import numpy as np
@@ -14,6 +15,7 @@ from crpbot_dagster import instruments, settings
 from crpbot_dagster.assets.checks import table_asset
 from crpbot_dagster.assets.evaluations.metrics import evaluate
 from crpbot_dagster.assets.features.labels import PRICE_SOURCE
+from crpbot_dagster.assets.models import pictures
 from crpbot_dagster.assets.models.artefact import Artefact, ContractBroken, load
 from crpbot_dagster.assets.models.dataset import require_source
 from crpbot_dagster.partitions import split
@@ -50,10 +52,15 @@ def load_model(lake: Lake, family: str, symbol: str, day: date) -> Artefact | No
 def predict(
     model: Artefact, features: pl.DataFrame, labels: pl.DataFrame, symbol: str, verdict_day: date
 ) -> pl.DataFrame:
-    """Return one row per minute of ``features``: the model's probability beside the label that came true."""
+    """Return one row per minute of ``labels``: the model's probability beside the label that came true.
+
+    ``features`` begin the model's look-back days earlier, so that its first sequence is whole.
+    """
     keys = ["symbol", "venue", "ts"]
-    joined = features.join(labels, on=keys, how="inner", validate="1:1", suffix="_label").sort("ts")
-    p = model.predict(joined)
+    seen = features.sort("ts")
+    p = model.predict(seen)
+    probable = seen.with_columns(pl.Series("p_up_15m", np.where(np.isfinite(p), p, np.nan), nan_to_null=True))
+    joined = probable.join(labels, on=keys, how="inner", validate="1:1", suffix="_label").sort("ts")
     return joined.select(
         "symbol",
         pl.lit(verdict_day).alias("day"),
@@ -61,7 +68,7 @@ def predict(
         pl.lit(date.fromisoformat(model.manifest.model_day)).alias("model_day"),
         pl.col("ts").dt.date().alias("test_day"),
         "ts",
-        pl.Series("p_up_15m", np.where(np.isfinite(p), p, np.nan), nan_to_null=True),
+        "p_up_15m",
         "y_up_15m",
         "y_ret_15m",
         pl.col("label_end_ts_15m").alias("label_end_ts"),
@@ -91,7 +98,8 @@ def predictions(context: dg.AssetExecutionContext, lake: Lake) -> Built:
         if model is None:
             absent.append(family)
             continue
-        parts.append(predict(model, lake.window(table, symbol, first, last).collect(), labels, symbol, day))
+        features = lake.window(table, symbol, first - timedelta(days=model.look_back_days), last).collect()
+        parts.append(predict(model, features, labels, symbol, day))
     notes = {"model_day": trained_on.isoformat(), "not_trained": ", ".join(absent) or "none"}
     if not parts:
         return Built(TABLES["evaluations/predictions"].empty(), "empty", "models", notes=notes)
@@ -131,8 +139,59 @@ def metrics(context: dg.AssetExecutionContext, predicted: pl.LazyFrame, lake: La
             rows.append((symbol, day, family, trained_on, name, number, text))
     frame = pl.DataFrame(rows, schema=TABLES["evaluations/metrics"].schema, orient="row")
     headline = frame.filter(pl.col("metric").is_in(["accuracy_frac", "n_eff"]))
-    notes = {f"{r['family']} {r['metric']}": r["value"] for r in headline.iter_rows(named=True)}
+    notes: dict[str, Any] = {f"{r['family']} {r['metric']}": r["value"] for r in headline.iter_rows(named=True)}
+    notes |= _reliability(predicted.collect())
     return Built(frame, "complete" if rows else "empty", "evaluations/predictions", notes=notes)
 
 
-ASSETS = (predictions, metrics)
+def _reliability(predicted: pl.DataFrame) -> dict[str, Any]:
+    """Return one picture per family: how often up came true, for each predicted probability, on the test days."""
+    drawn = {}
+    for (family,), rows in predicted.drop_nulls(["p_up_15m", "y_up_15m"]).group_by("family", maintain_order=True):
+        p, y = rows["p_up_15m"].to_numpy(), rows["y_up_15m"].to_numpy()
+        png = pictures.reliability(p, y, f"{family}: the test days")
+        drawn[f"{family} reliability"] = dg.MetadataValue.md(pictures.as_markdown(png, f"reliability of {family}"))
+    return drawn
+
+
+def judged_before(lake: Lake, symbol: str, day: date) -> pl.DataFrame:
+    """Return the last verdict given before ``day``: one row per family, with the day of its model.
+
+    Empty when there was none.
+    """
+    verdicts = [d for d in lake.days("promotion/promoted_model", symbol) if d < day]
+    if not verdicts:
+        return pl.DataFrame(schema={"family": pl.String, "is_chosen": pl.Boolean, "model_day": pl.Date, "day": pl.Date})
+    last = verdicts[-1]
+    gates = lake.window("promotion/promoted_model", symbol, last, last).filter(pl.col("gate") == "verdict").collect()
+    models = lake.window("evaluations/metrics", symbol, last, last).select("family", "model_day").unique().collect()
+    return gates.join(models, on="family").select("family", "is_chosen", "model_day", "day").sort("family")
+
+
+@table_asset(
+    "evaluations/daily_predictions",
+    kinds={"polars"},
+    after=(*(f"models/{f}" for f in FAMILIES), "features/v4", "features/v5", "features/labels"),
+    code_version="1",
+)
+def daily_predictions(context: dg.AssetExecutionContext, lake: Lake) -> Built:
+    """One row per minute of a new day and judged family: the track record of the last verdict's models.
+
+    Reads the last verdict before the day, its models, and features and labels of the day; built with the labels.
+    """
+    symbol, day = split(context.partition_key)
+    labels = lake.window("features/labels", symbol, day, day).collect()
+    parts = []
+    for family, is_chosen, trained_on, verdict_day in judged_before(lake, symbol, day).iter_rows():
+        model = load_model(lake, family, symbol, trained_on)
+        if model is None:
+            continue
+        features = lake.window(FAMILIES[family], symbol, day - timedelta(days=model.look_back_days), day).collect()
+        kept = predict(model, features, labels, symbol, day).drop("test_day", "y_ret_15m")
+        parts.append(kept.with_columns(pl.lit(verdict_day).alias("verdict_day"), pl.lit(is_chosen).alias("is_chosen")))
+    if not parts:
+        return Built(TABLES["evaluations/daily_predictions"].empty(), "empty", "none", notes={"verdict": "none yet"})
+    return Built(pl.concat(parts), "complete", "models")
+
+
+ASSETS = (predictions, metrics, daily_predictions)

@@ -14,10 +14,11 @@ from numba import njit
 from crpbot_dagster.assets.features.microstructure import log_ratio
 from crpbot_dagster.assets.features.price import arrays, as_frame
 from crpbot_dagster.assets.features.windows import Floats, lag, needed, window_mean
+from crpbot_dagster.tables import CANDLES
 
 PriceSource = Literal["mid", "trade", "ohlcv"]
 
-PRICE_SOURCE: dict[str, PriceSource] = {"tardis": "mid", "coinbase": "ohlcv"}
+PRICE_SOURCE: dict[str, PriceSource] = {"tardis": "mid", **dict.fromkeys(CANDLES, "ohlcv")}
 """Source → the prices its labels use (docs/conventions.md); fixed per source, never per row."""
 
 HORIZON_MIN = 15

@@ -2,7 +2,7 @@
 
 Loading checks the whole contract against the code that is about to use it and refuses otherwise: the
 earlier systems' worst figures came from models fed with other columns than they were trained on.
-Not here: training (``logistic.py``, ``assets.py``), the registry (``resources/experiments.py``).
+Not here: training (``families.py``), the registry (``resources/experiments.py``).
 """
 
 import hashlib
@@ -19,13 +19,15 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from crpbot_dagster.assets.models.dataset import Floats, input_names, inputs
-from crpbot_dagster.assets.models.logistic import Logistic
+from crpbot_dagster.assets.models.dataset import Floats, input_names, inputs, minutes_of
+from crpbot_dagster.assets.models.families import Model, Trained, kind_of
+from crpbot_dagster.assets.models.temperature import sigmoid
 from crpbot_dagster.tables import TABLES
 from crpbot_dagster.tables.features import manifest, manifest_hash
 
+MINUTES_A_DAY = 1_440
 PACKAGE = Path(__file__).resolve().parents[2]
-TENSORS = ("mean", "spread", "weight", "bias", "temperature")
+SCALER = ("mean", "spread")
 
 
 class ContractBroken(ValueError):
@@ -50,8 +52,9 @@ class Manifest:
     scaler: str
     calibrator: str
     temperature: float
+    sequence_min: int  # minutes a prediction reads, its own included
     seed: int
-    settings: dict[str, float]
+    settings: dict[str, Any]
     code_version: str
     delta_versions: dict[str, int]
     fit: tuple[str, str]
@@ -71,11 +74,28 @@ class Artefact:
     """A loaded model that fits its contract."""
 
     manifest: Manifest
-    model: Logistic
+    mean: Floats
+    spread: Floats
+    model: Model
+
+    @property
+    def look_back_days(self) -> int:
+        """Days before the first predicted one whose features a prediction reads."""
+        return -(-(self.manifest.sequence_min - 1) // MINUTES_A_DAY)
 
     def predict(self, features: pl.DataFrame) -> Floats:
-        """Return the calibrated probability of up of each row, NaN where an input is missing."""
-        return self.model.predict(inputs(features, TABLES[self.manifest.feature_table]))
+        """Return the calibrated probability of up of each row, NaN where the model has not all it reads.
+
+        Raises
+        ------
+        ValueError
+            The rows are not in time order, or a minute is there twice.
+        """
+        minutes = minutes_of(features["ts"])
+        if (np.diff(minutes) <= 0).any():
+            raise ValueError("features must be of one symbol and venue, sorted by ts, each minute once")
+        x = (inputs(features, TABLES[self.manifest.feature_table]) - self.mean) / self.spread
+        return sigmoid(self.model.logits(x, minutes) / self.manifest.temperature)
 
 
 @lru_cache(maxsize=1)
@@ -87,17 +107,10 @@ def code_version() -> str:
     return digest.hexdigest()[:16]
 
 
-def weights_of(model: Logistic) -> bytes:
-    """Return the model's numbers in safetensors."""
-    return save_tensors(
-        {
-            "mean": model.mean,
-            "spread": model.spread,
-            "weight": model.weight,
-            "bias": np.array([model.bias]),
-            "temperature": np.array([model.temperature]),
-        }
-    )
+def weights_of(trained: Trained) -> bytes:
+    """Return scaler and model in safetensors."""
+    tensors = trained.model.tensors() | {"mean": trained.mean, "spread": trained.spread}
+    return save_tensors({name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)})
 
 
 def digest(weights: bytes) -> str:
@@ -146,22 +159,22 @@ def load(manifest_json: str, weights: bytes, weights_sha256: str) -> Artefact:
         tensors = load_tensors(weights)
     except SafetensorError as error:
         raise ContractBroken(f"the weights cannot be read: {error}") from error
-    absent = [t for t in TENSORS if t not in tensors]
+    absent = [t for t in SCALER if t not in tensors]
     if absent:
-        raise ContractBroken(f"the weights lack {', '.join(absent)}: no scaler or calibrator, no prediction")
+        raise ContractBroken(f"the weights lack {', '.join(absent)}: no scaler, no prediction")
     width = len(found.inputs)
-    if any(tensors[t].shape != (width,) for t in ("mean", "spread", "weight")):
-        raise ContractBroken(f"the weights are not {width} inputs wide")
-    if not all(np.isfinite(tensors[t]).all() for t in TENSORS):
-        raise ContractBroken("a weight is not a finite number")
-    model = Logistic(
-        tensors["mean"],
-        tensors["spread"],
-        tensors["weight"],
-        float(tensors["bias"][0]),
-        float(tensors["temperature"][0]),
-    )
-    return Artefact(found, model)
+    if any(tensors[t].shape != (width,) for t in SCALER):
+        raise ContractBroken(f"the scaler is not {width} inputs wide")
+    if not all(np.isfinite(t).all() for t in tensors.values()) or not 0 < found.temperature < np.inf:
+        raise ContractBroken("a weight, or the temperature, is not a finite number")
+    mean, spread = (tensors.pop(name) for name in SCALER)
+    try:
+        model = kind_of(found.family).load(tensors, found.settings, width)
+    except KeyError as error:
+        raise ContractBroken(f"{found.family}: no such kind of model, or setting: {error}") from error
+    except ValueError as error:
+        raise ContractBroken(f"{found.family}: {error}") from error
+    return Artefact(found, mean, spread, model)
 
 
 def _difference(then: object, now: object) -> str:

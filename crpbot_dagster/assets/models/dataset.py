@@ -4,7 +4,7 @@ A row with a missing input or label is left out and counted, never filled. Not h
 on train rows, in the model) and which days train (``models/validation.py``).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -61,19 +61,38 @@ def _values(column: Column) -> tuple[float, ...]:
     return column.limits.members
 
 
+Ints = NDArray[np.int64]
+
+
 @dataclass(frozen=True)
 class Samples:
-    """Labelled rows in time order: ``x`` float64[n, k], ``y`` 0 or 1, and the life [start, end) of each label."""
+    """Labelled rows in time order, each with the minutes a model may look back on.
 
-    x: Floats
+    ``minutes`` int64[m] (since the epoch) and ``inputs`` float64[m, k] hold every minute seen, NaN where an input is
+    missing; ``rows`` int64[n] says where each sample ends in them. ``y`` is 0 or 1, ``start`` and ``end`` are the life
+    [start, end) of each label.
+    """
+
+    minutes: Ints
+    inputs: Floats
+    rows: Ints
     y: NDArray[np.int8]
     start: NDArray[np.datetime64]
     end: NDArray[np.datetime64]
-    rows_seen: int  # before rows without a label or with a missing input were left out
+
+    @property
+    def x(self) -> Floats:
+        """The inputs of each sample's own minute, float64[n, k]."""
+        return np.asarray(self.inputs[self.rows])
+
+    @property
+    def rows_seen(self) -> int:
+        """Minutes seen, before those without a label or with a missing input were left out."""
+        return len(self.minutes)
 
     def take(self, mask: NDArray[np.bool_]) -> "Samples":
-        """Return the rows where ``mask`` is true."""
-        return Samples(self.x[mask], self.y[mask], self.start[mask], self.end[mask], self.rows_seen)
+        """Return the samples where ``mask`` is true; the minutes they look back on stay."""
+        return replace(self, rows=self.rows[mask], y=self.y[mask], start=self.start[mask], end=self.end[mask])
 
 
 class MixedSources(ValueError):
@@ -97,20 +116,45 @@ def require_source(labels: pl.DataFrame, expected: str) -> None:
         )
 
 
-def samples(features: pl.DataFrame, labels: pl.DataFrame, table: Table) -> Samples:
-    """Join features and labels on the minute and keep the complete rows, sorted by time."""
+def complete(minutes: Ints, x: Floats, sequence: int) -> NDArray[np.bool_]:
+    """Return where a model has all it reads: ``sequence`` minutes in a row, without a gap, no input missing.
+
+    Parameters
+    ----------
+    minutes : int64[m], since the epoch, rising; one symbol
+    x : float64[m, k], NaN where an input is missing
+    sequence : minutes read, own minute included
+
+    Returns
+    -------
+    bool[m]; element ``i`` reads rows ``i - sequence + 1`` to ``i``
+    """
+    whole: NDArray[np.bool_] = np.asarray(np.isfinite(x).all(axis=1))
+    follows = np.concatenate([[False], (np.diff(minutes) == 1) & whole[:-1]])
+    first = np.maximum.accumulate(np.where(follows, 0, np.arange(len(minutes))))  # where the unbroken run began
+    return np.asarray(whole & (np.arange(len(minutes)) - first + 1 >= sequence))
+
+
+def minutes_of(ts: pl.Series) -> Ints:
+    """Return the minutes since the epoch of a column of times."""
+    return ts.dt.epoch("s").to_numpy() // 60
+
+
+def samples(features: pl.DataFrame, labels: pl.DataFrame, table: Table, sequence: int) -> Samples:
+    """Join features and labels on the minute and keep the samples that are complete over ``sequence`` minutes."""
     keys = ["symbol", "venue", "ts"]
     joined = features.join(
-        labels.select(*keys, "y_up_15m", "label_end_ts_15m"), on=keys, how="inner", validate="1:1"
+        labels.select(*keys, "y_up_15m", "label_end_ts_15m"), on=keys, how="left", validate="1:1"
     ).sort("ts")
-    x = inputs(joined, table)
-    known = np.isfinite(x).all(axis=1) & joined["y_up_15m"].is_not_null().to_numpy()
+    x, minutes = inputs(joined, table), minutes_of(joined["ts"])
+    known = complete(minutes, x, sequence) & joined["y_up_15m"].is_not_null().to_numpy()
     kept = joined.filter(pl.Series(known))
     known_at = kept["ts"].dt.offset_by("1m").dt.replace_time_zone(None)
     return Samples(
-        x[known],
+        minutes,
+        x,
+        np.flatnonzero(known),
         kept["y_up_15m"].to_numpy(),
         known_at.to_numpy(),
         kept["label_end_ts_15m"].dt.replace_time_zone(None).to_numpy(),
-        joined.height,
     )

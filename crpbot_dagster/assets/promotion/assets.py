@@ -1,9 +1,13 @@
-"""The promotion verdict as an asset: the gates of every family, the family chosen, and the alias moved.
+"""The promotion verdict as assets: the gates of every family and the alias moved, the leaderboard, the report.
 
-Wiring only; the verdict is ``gates.decide``, the registry ``resources/experiments.py``.
+Wiring only; the verdict is ``gates.decide``, the registry ``resources/experiments.py``, the page ``report.render``,
+the leaderboard's SQL ``dbt_like_sql/promotion``.
 """
 
-from datetime import date
+import hashlib
+import os
+from datetime import date, timedelta
+from pathlib import Path
 
 import dagster as dg
 import numpy as np
@@ -11,15 +15,21 @@ import polars as pl
 
 from crpbot_dagster import settings
 from crpbot_dagster.assets.checks import table_asset
-from crpbot_dagster.assets.evaluations.assets import load_model, predict
+from crpbot_dagster.assets.evaluations.assets import load_model, model_day, predict
 from crpbot_dagster.assets.models.artefact import digest
 from crpbot_dagster.assets.promotion.gates import Candidate, Choice, Metric, Thresholds, choose, decide
+from crpbot_dagster.assets.promotion.leaderboard import leaderboard_markdown
+from crpbot_dagster.assets.promotion.report import Evidence, days_between, headline, render, spans_of
 from crpbot_dagster.partitions import split
 from crpbot_dagster.resources.experiments import Experiments
 from crpbot_dagster.resources.lake import Built, Lake
+from crpbot_dagster.resources.warehouse import MODELS, Warehouse, read_model
 from crpbot_dagster.settings import Settings
 from crpbot_dagster.tables import TABLES
 from crpbot_dagster.tables.results import FAMILIES
+
+SAME_PROBABILITY = 1e-6
+"""A network adds float32 numbers in an order that depends on the machine; another model differs by far more."""
 
 
 class OtherPredictions(ValueError):
@@ -87,11 +97,13 @@ def verify(lake: Lake, experiments: Experiments, family: str, symbol: str, day: 
     model = load_model(lake, family, symbol, trained_on)
     if model is None:
         raise OtherPredictions(f"{family} of {symbol}, {trained_on}: the model is gone")
-    features = lake.window(FAMILIES[family], symbol, test_day, test_day).collect()  # type: ignore[arg-type]
+    before_it = test_day - timedelta(days=model.look_back_days)  # type: ignore[operator]
+    features = lake.window(FAMILIES[family], symbol, before_it, test_day).collect()  # type: ignore[arg-type]
     labels = lake.window("features/labels", symbol, test_day, test_day).collect()  # type: ignore[arg-type]
     again = predict(model, features, labels, symbol, day)["p_up_15m"].fill_null(np.nan).to_numpy()
     before = judged.filter(pl.col("test_day") == test_day)["p_up_15m"].fill_null(np.nan).to_numpy()
-    if not np.array_equal(again, before, equal_nan=True):
+    same = again.shape == before.shape and np.allclose(again, before, rtol=0, atol=SAME_PROBABILITY, equal_nan=True)
+    if not same:
         raise OtherPredictions(f"{family} of {symbol} does not reproduce its predictions of {test_day!s}")
     stored = lake.window(f"models/{family}", symbol, trained_on, trained_on).collect().row(0, named=True)
     run_id = str(stored["mlflow_run_id"])
@@ -132,4 +144,128 @@ def promoted_model(
     return Built(rows, "complete", "evaluations/metrics", notes=notes, after=promote)
 
 
-ASSETS = (promoted_model,)
+LEADERBOARD = read_model(MODELS / "promotion" / "leaderboard.sql")
+
+LEADERBOARD_LINEAGE = dg.TableColumnLineage(
+    {
+        column: [dg.TableColumnDep(dg.AssetKey(t.split("/")), c) for t, c in origins]
+        for column, origins in LEADERBOARD.lineage.items()
+    }
+)
+
+
+def newest_boards(
+    lake: Lake, this: pl.DataFrame, symbol: str, day: date, symbols: tuple[str, ...]
+) -> list[pl.DataFrame]:
+    """Return the newest leaderboard of every symbol that has one; ``this`` is not in the lake yet."""
+    boards = []
+    for s in symbols:
+        newest = max(lake.days("promotion/leaderboard", s), default=date.min)
+        if s == symbol and day >= newest:
+            boards.append(this)
+        elif newest > date.min:
+            boards.append(lake.scan("promotion/leaderboard", s, newest, newest).collect())
+    return boards
+
+
+@table_asset("promotion/leaderboard", kinds={"duckdb"}, after=LEADERBOARD.inputs, code_version="1")
+def leaderboard(context: dg.AssetExecutionContext, warehouse: Warehouse, lake: Lake) -> Built:
+    """One row per model family of the verdict, the chosen one first, from SQL.
+
+    Reads the day of ``promotion/promoted_model`` and ``evaluations/metrics``; its metadata shows the newest
+    leaderboard of every symbol.
+    """
+    symbol, day = split(context.partition_key)
+    config = settings.load()
+    for table in LEADERBOARD.inputs:
+        lake.window(table, symbol, day, day)  # refuses when the day is not there
+    frame = warehouse.build(LEADERBOARD, symbol=symbol, day=day)
+    facts = warehouse.offending(frame, "promotion/leaderboard")
+    boards = newest_boards(lake, frame, symbol, day, config.symbols)
+    notes = {
+        "leaderboard": dg.MetadataValue.md(leaderboard_markdown(boards, config.reports_url)),
+        "dagster/column_lineage": LEADERBOARD_LINEAGE,
+    }
+    return Built(frame, "complete", ", ".join(LEADERBOARD.inputs), facts, notes)
+
+
+def evidence(lake: Lake, symbol: str, day: date, config: Settings, **frames: pl.DataFrame) -> Evidence:
+    """Return what the verdict of a day rests on; ``frames`` are the day's verdict, metrics and predictions."""
+    predicted = frames["predictions"]
+    # The verdict's own days, where it has any: the settings may have changed since.
+    judged = predicted["model_day"].max()
+    trained_on = judged if isinstance(judged, date) else model_day(day, config.test_days)
+    test_days = (trained_on + timedelta(days=1), day - timedelta(days=1))
+    models = {}
+    for family in FAMILIES:
+        found = lake.scan(f"models/{family}", symbol, trained_on, trained_on).drop("weights").collect()
+        models[family] = found.row(0, named=True) if found.height else None
+    fitted = [spans["fit"][0] for row in models.values() if "fit" in (spans := spans_of(row))]
+    days = days_between(min(fitted, default=trained_on - timedelta(days=config.window_days)), test_days[1])
+    daily = [t for t in TABLES.values() if t.stage in ("raw", "bars", "features") and t.partition == ("symbol", "day")]
+    read = ("evaluations/predictions", "evaluations/metrics", "promotion/promoted_model", *(t.name for t in daily))
+    table = FAMILIES.get(headline(frames["verdict"])["family"])
+    return Evidence(
+        symbol=symbol,
+        day=day,
+        market=lake.market,
+        models=models,
+        model_day=trained_on,
+        test_days=test_days,
+        states={t.name: lake.states(t.name, symbol, days) for t in daily},
+        inputs=tuple(c for c in TABLES[table].features if c.is_input) if table else (),
+        features=lake.scan(table, symbol, test_days[1], test_days[1]).collect() if table else pl.DataFrame(),
+        versions={t: v for t in read if (v := lake.version(t)) is not None},
+        mlflow_ui_url=config.mlflow_ui_url,
+        **frames,
+    )
+
+
+def write_page(folder: Path, name: str, page: bytes) -> Path:
+    """Write a file whole or not at all; a reader sees the page before or the new one."""
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished.write_bytes(page)
+    return unfinished.replace(path)
+
+
+@table_asset(
+    "promotion/report",
+    kinds={"polars", "plotly"},
+    reads={
+        "verdict": "promotion/promoted_model",
+        "metrics": "evaluations/metrics",
+        "predictions": "evaluations/predictions",
+    },
+    after=tuple(sorted({*(f"models/{f}" for f in FAMILIES), *FAMILIES.values()})),
+    code_version="1",
+)
+def report(
+    context: dg.AssetExecutionContext,
+    verdict: pl.LazyFrame,
+    metrics: pl.LazyFrame,
+    predictions: pl.LazyFrame,
+    lake: Lake,
+) -> Built:
+    """One row per verdict: its report, one HTML page with every gate, chart and source, and where it lies.
+
+    Reads the day's verdict, metrics and predictions, the models behind them, the inputs of the last test day, and
+    the state of every table from the first fit day to the last test day.
+    """
+    symbol, day = split(context.partition_key)
+    config = settings.load()
+    frames = {"verdict": verdict.collect(), "metrics": metrics.collect(), "predictions": predictions.collect()}
+    found = evidence(lake, symbol, day, config, **frames)
+    page, name = render(found).encode(), f"{symbol}/{day}.html"
+    path = write_page(config.reports_dir, name, page)  # before the row: a row never names a page that is not there
+    chosen = headline(found.verdict)
+    row = (symbol, day, name, hashlib.sha256(page).hexdigest(), len(page), chosen["verdict"], chosen["family"])
+    frame = pl.DataFrame(
+        [(*row, found.versions["promotion/promoted_model"])], schema=TABLES["promotion/report"].schema, orient="row"
+    )
+    notes = {"report": dg.MetadataValue.url(f"{config.reports_url}/{name}"), "page": dg.MetadataValue.path(path)}
+    return Built(frame, "complete", "promotion/promoted_model", notes=notes)
+
+
+ASSETS = (promoted_model, leaderboard, report)

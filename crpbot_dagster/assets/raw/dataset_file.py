@@ -139,7 +139,7 @@ def _as_text(path: Path, layout: Layout, staged: Path, why: str) -> Parsed:
             while lines := list(islice(file, CHUNK_LINES)):
                 text = [line.rstrip("\r\n") for line in lines]
                 body = pl.DataFrame({"line_n": range(rows + 2, rows + 2 + len(text)), "text": text})
-                kept, bad = _judge(body, header, layout)
+                kept, bad = judge(body, header, layout)
                 parts.append(staged.with_suffix(f".{len(parts)}.parquet"))
                 kept.write_parquet(parts[-1], compression="lz4")
                 refused.append(bad)
@@ -151,7 +151,7 @@ def _as_text(path: Path, layout: Layout, staged: Path, why: str) -> Parsed:
     return Parsed(pl.scan_parquet(parts), pl.concat(refused), rows, len(parts) > 1)
 
 
-def _judge(body: pl.DataFrame, header: list[str], layout: Layout) -> tuple[pl.DataFrame, pl.DataFrame]:
+def judge(body: pl.DataFrame, header: list[str], layout: Layout) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the sound rows, typed, and the refused ones with their reason; ``body`` has line_n and text."""
     fields = pl.col("text").str.split(",")
     cells = body.select(

@@ -10,7 +10,6 @@ Source: https://docs.tardis.dev/downloadable-csv-files
 
 import functools
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,6 +19,7 @@ import polars as pl
 from crpbot_dagster import instruments, settings
 from crpbot_dagster.assets.checks import table_asset
 from crpbot_dagster.assets.raw.dataset_file import US, DamagedFile, Layout, Parsed, moment, parse, positive
+from crpbot_dagster.assets.raw.quarantine import quarantine
 from crpbot_dagster.partitions import split
 from crpbot_dagster.resources.lake import Built, Lake
 from crpbot_dagster.resources.tardis import TardisDatasets
@@ -171,7 +171,7 @@ def land(
     repeated = 0
     if layout is TRADES:
         parsed, repeated = deduplicated(parsed)
-    quarantine(lake, table, symbol, day, fetched.url, parsed)
+    quarantine(lake, table, symbol, day, parsed.refused.with_columns(pl.lit(fetched.url).alias("source")))
     frame = shape(parsed.frame).select(
         pl.lit(symbol).alias("symbol"), pl.lit(day).alias("day"), pl.lit(venue).alias("venue"), pl.all()
     )
@@ -214,24 +214,6 @@ def deduplicated(parsed: Parsed) -> tuple[Parsed, int]:
     kept = frame.filter(~named | (pl.col("line_n") == pl.col("line_n").min().over("id"))).collect()
     bad = pl.concat([parsed.refused, refused.collect()])
     return Parsed(kept.lazy(), bad, parsed.rows), parsed.rows - kept.height - bad.height
-
-
-def quarantine(lake: Lake, table: str, symbol: str, day: date, source: str, parsed: Parsed) -> None:
-    """Replace the refused rows of one (table, symbol, day); write nothing when there are and were none."""
-    kept_before = lake.state("raw/quarantine", symbol, day, table=table.replace("/", "."))
-    if parsed.refused.is_empty() and kept_before is None:
-        return
-    rows = parsed.refused.select(
-        pl.lit(symbol).alias("symbol"),
-        pl.lit(day).alias("day"),
-        pl.lit(table.replace("/", ".")).alias("table"),
-        pl.lit(source).alias("source"),
-        "line_n",
-        "reason",
-        "text",
-    )
-    state = "complete" if rows.height else "empty"
-    lake.publish("raw/quarantine", rows, symbol, day, state, table=table.replace("/", "."))
 
 
 tardis_table = functools.partial(

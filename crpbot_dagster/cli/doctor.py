@@ -1,0 +1,103 @@
+"""``crpbot doctor``: what is set, what answers, what is there, and what to do next."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from crpbot_dagster import instruments
+from crpbot_dagster.cli.terminal import MISSING, OK, AsJson, configured
+from crpbot_dagster.settings import Settings
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Look at settings, keys (set or not, never their value), sources, disk and lake, and say what to do next.
+
+    Example: crpbot doctor --json
+    """
+    config = configured()
+    found = {"settings": _facts(config), "sources": _sources(config), "lake": _lake(config)}
+    next_steps = _next_steps(config, found)
+    if as_json:
+        typer.echo(json.dumps(found | {"next": next_steps}, default=str))
+    else:
+        for title, facts in found.items():
+            table = Table(title=title, show_header=False, title_justify="left")
+            for name, value in facts.items():
+                table.add_row(name, str(value))
+            Console().print(table)
+        for step in next_steps:
+            typer.echo(f"next: {step}")
+    raise typer.Exit(OK if not any(s.startswith("error") for s in next_steps) else MISSING)
+
+
+def _facts(config: Settings) -> dict[str, Any]:
+    free = shutil.disk_usage(_existing(config.home_dir)).free
+    secrets = {
+        name: "set" if getattr(config, name) is not None else "not set"
+        for name, f in Settings.model_fields.items()
+        if "SecretStr" in str(f.annotation)
+    }
+    primaries = {s: instruments.primary(s, config.primary) for s in config.symbols}
+    return {
+        "market": config.market,
+        "state folder": config.home_dir,
+        "lake": config.lake_url,
+        "disk free": f"{free / 2**30:.1f} GiB",
+        "symbols": ", ".join(f"{s} ({p.venue}/{p.source})" for s, p in primaries.items()),
+        "start day": config.start_day,
+        **secrets,
+    }
+
+
+def _existing(path: Path) -> Path:
+    while not path.exists():
+        path = path.parent
+    return path
+
+
+def _sources(config: Settings) -> dict[str, str]:
+    import httpx
+
+    if config.market != "live":
+        served = config.sandbox_url or "started by each verb that needs it"
+        return {"local market": f"{served}{f', recordings of {config.recordings}' if config.recordings else ''}"}
+    answers = {}
+    for source, url in (("tardis", "https://api.tardis.dev/v1/exchanges"), ("coinbase", config.coinbase_url)):
+        try:
+            answers[source] = f"answers ({httpx.get(url, timeout=10).status_code})"
+        except httpx.HTTPError as error:
+            answers[source] = f"does not answer: {type(error).__name__}"
+    return answers
+
+
+def _lake(config: Settings) -> dict[str, Any]:
+    from crpbot_dagster.instance import lake_of
+    from crpbot_dagster.tables import TABLES
+
+    lake = lake_of(config)
+    made: dict[str, Any] = {"made from": lake.stamp() or "nothing yet"}
+    for table in TABLES:
+        counts = {s: len(lake.days(table, s)) for s in config.symbols}
+        if any(counts.values()):
+            made[table] = ", ".join(f"{s} {n} days" for s, n in counts.items())
+    return made
+
+
+def _next_steps(config: Settings, found: dict[str, Any]) -> list[str]:
+    made = found["lake"]["made from"]
+    if made not in ("nothing yet", config.stamp):
+        return [f"error: the lake was made from {made}, the settings say {config.stamp}: choose another CRPBOT_LAKE"]
+    silent = [s for s, answer in found["sources"].items() if "does not answer" in answer]
+    if silent:
+        return [f"error: {', '.join(silent)} cannot be reached: check the network or the URL"]
+    if made == "nothing yet":
+        return ["crpbot demo" if config.market == "sandbox" else "crpbot run --dry-run"]
+    return [
+        "crpbot dev, to look at what is there",
+        "crpbot run --dry-run, to see what the next verdict needs",
+    ]
