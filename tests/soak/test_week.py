@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from datetime import date, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import dagster as dg
 import pytest
@@ -64,10 +65,13 @@ def works(world: World, kind: str) -> bool:
 
 
 @pytest.fixture(scope="module")
-def week(tmp_path_factory: pytest.TempPathFactory):
+def week():
     """Live through the week; what came of it is (world, receiver)."""
     patch = pytest.MonkeyPatch()
-    home = tmp_path_factory.mktemp("week")
+    # Not pytest's folder: its next run elsewhere closes that to others, and Postgres runs as a user of its own.
+    folder = TemporaryDirectory(prefix="crpbot-week-", ignore_cleanup_errors=True)
+    home = Path(folder.name)
+    home.chmod(0o755)
     clock = home / "clock"
     clock.write_text(noon(days_after(VERDICT, 1)).isoformat())
     with receiver() as inbox:
@@ -81,6 +85,7 @@ def week(tmp_path_factory: pytest.TempPathFactory):
             finally:
                 print(f"\nsimulated         wall        event\n{made.timeline()}")
                 patch.undo()
+    folder.cleanup()
 
 
 def live(world: World, inbox: Receiver) -> None:

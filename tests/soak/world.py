@@ -48,6 +48,7 @@ class World:
 
     def tell(self, text: str) -> None:
         self.events.append(Event(time.time(), self.clock.read_text(), text))
+        print(f"{self.clock.read_text()[:16]}  {time.time() - self.started:7.1f} s  {text}", flush=True)
 
     def set_clock(self, moment: datetime) -> None:
         self.clock.write_text(moment.isoformat())
