@@ -14,7 +14,7 @@ from crpbot_dagster.resources.lake import Lake
 from crpbot_dagster.sensors import work
 from crpbot_dagster.sensors.work import Attempt, Day, Kind, Plan, Request, Rules, Span, State, Status
 from crpbot_dagster.settings import Settings
-from crpbot_dagster.tables import TABLES
+from crpbot_dagster.tables import CANDLES
 
 TAG = "crpbot/"
 PARTITION_TAG = "dagster/partition"
@@ -25,7 +25,7 @@ IN_FLIGHT = (
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 )
-REMEMBERED_RUNS = 200  # trainings, evaluations and promotions that are looked back on
+REMEMBERED_RUNS = 20  # per symbol and kind, where no days are named
 SHOWN_WAITS = 12
 
 
@@ -34,9 +34,9 @@ def tables_of(*stages: str) -> tuple[str, ...]:
     return tuple("/".join(asset.key.path) for stage in stages for asset in ROUTE[stage])
 
 
-MADE = tables_of(*ROUTE)
 DAY_TABLES = tuple(t for t in tables_of("raw", "bars", "features") if t != "features/labels")
-LABEL_TABLES = tuple(t for t in ("features/labels", "evaluations/daily_predictions") if t in MADE)
+TRACK_RECORD = "evaluations/daily_predictions"  # of labelled days after a verdict; before the first there is none
+LABEL_TABLES = ("features/labels", TRACK_RECORD)
 TRAINING_TABLES = tables_of("models")
 EVALUATION_TABLES = ("evaluations/predictions", "evaluations/metrics")
 PROMOTION_TABLES = tables_of("promotion")
@@ -94,16 +94,16 @@ def in_flight(instance: dg.DagsterInstance) -> frozenset[tuple[str, date]]:
     return frozenset(partitions.split(tag) for tag in tags if "|" in tag)
 
 
-def attempts(
-    instance: dg.DagsterInstance, kinds: Sequence[Kind], days: Sequence[date] | None = None
-) -> tuple[Attempt, ...]:
-    """Return the runs that sensors and schedules asked for: of ``days``, or the newest."""
-    wanted: dict[str, str | list[str]] = {f"{TAG}kind": list(kinds)}
-    if days is not None:
-        wanted[f"{TAG}day"] = [d.isoformat() for d in days]
-    runs = instance.get_runs(
-        filters=dg.RunsFilter(tags=wanted), limit=REMEMBERED_RUNS * len(kinds) if days is None else None
-    )
+def attempts_on(instance: dg.DagsterInstance, kinds: Sequence[Kind], days: Sequence[date]) -> tuple[Attempt, ...]:
+    """Return the runs that sensors and schedules asked for, of some days."""
+    wanted: dict[str, str | Sequence[str]] = {f"{TAG}kind": list(kinds), f"{TAG}day": [d.isoformat() for d in days]}
+    return tuple(_attempt(run) for run in instance.get_runs(filters=dg.RunsFilter(tags=wanted)))
+
+
+def newest_attempts(instance: dg.DagsterInstance, kinds: Sequence[Kind], symbols: int) -> tuple[Attempt, ...]:
+    """Return the newest runs that sensors asked for."""
+    wanted = dg.RunsFilter(tags={f"{TAG}kind": list(kinds)})
+    runs = instance.get_runs(filters=wanted, limit=REMEMBERED_RUNS * len(kinds) * symbols)
     return tuple(_attempt(run) for run in runs)
 
 
@@ -138,7 +138,7 @@ def state(instance: dg.DagsterInstance, lake: Lake, config: Settings) -> State:
     now = config.now()
     days = work.facts_needed(now, config.catch_up_days)
     busy = in_flight(instance)
-    tried = attempts(instance, ("day", "label"), days)
+    tried = attempts_on(instance, ("day", "label"), days)
     spans: dict[str, Span | None] = {}
     found: dict[tuple[str, date], Day] = {}
     for symbol in config.symbols:
@@ -157,6 +157,16 @@ def _days(lake: Lake, symbol: str, days: Sequence[date], source: str) -> dict[tu
         for day in days:
             if day not in there:
                 absent[day].add(table)
-        if table.startswith(f"raw/{source}") or TABLES[table].candle_source == source:
+        if table in tables_from(source):
             late |= {d for d, why in there.items() if why == "missing"}
+    verdicts = lake.days("promotion/promoted_model", symbol)
+    for day in days:
+        if not verdicts or day <= verdicts[0]:
+            absent[day].discard(TRACK_RECORD)
     return {(symbol, d): Day(frozenset(absent[d]), d in late) for d in days}
+
+
+def tables_from(source: str) -> frozenset[str]:
+    """Return the raw tables of a source."""
+    own = {t for t in DAY_TABLES if t.startswith(f"raw/{source}_")}
+    return frozenset(own | ({CANDLES[source].name} if source in CANDLES else set()))

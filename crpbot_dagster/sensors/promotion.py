@@ -102,7 +102,7 @@ def promotion_sensor(config: Settings, lake: Lake) -> dg.SensorDefinition:
         description="Gives the verdict on a symbol's newest evaluation.",
     )
     def promotion(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        attempts = facts.attempts(context.instance, ("evaluation", "promotion"))
+        attempts = facts.newest_attempts(context.instance, ("evaluation", "promotion"), len(config.symbols))
         busy, now = facts.in_flight(context.instance), config.now()
         plans = []
         for symbol in config.symbols:

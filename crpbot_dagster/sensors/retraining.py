@@ -240,7 +240,7 @@ def retraining_sensor(config: Settings, lake: Lake) -> dg.SensorDefinition:
         description="Trains and judges a symbol's models after enough new labelled days, or when the chosen one slips.",
     )
     def retraining(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        attempts = facts.attempts(context.instance, ("training", "evaluation"))
+        attempts = facts.newest_attempts(context.instance, ("training", "evaluation"), len(config.symbols))
         now, rules = config.now(), rules_of(config)
         plans = [decide(view_of(lake, s, attempts), rules, now) for s in config.symbols]
         return facts.answer(plans)

@@ -138,7 +138,7 @@ def test_a_deleted_partition_is_asked_for_once_and_read_back(config, instance, l
     run = made(instance, request, dg.DagsterRunStatus.STARTED)
     assert "a run is in flight" in sensor(context).skip_reason.skip_message
     assert facts.in_flight(instance) == {(SYMBOL, day)}
-    (attempt,) = facts.attempts(instance, ("day",), [day])
+    (attempt,) = facts.attempts_on(instance, ("day",), [day])
     assert attempt == Attempt("day", SYMBOL, day, 1, config.now(), "in_flight")
     instance.report_run_failed(run)
     assert "tried, again at 2024-02-10 13:00 UTC" in sensor(context).skip_reason.skip_message
@@ -149,9 +149,18 @@ def test_a_deleted_partition_is_asked_for_once_and_read_back(config, instance, l
 
 def test_a_lost_label_is_asked_for_by_itself(config, instance, lake) -> None:
     drop(lake, "features/labels", date(2024, 2, 5))
+    drop(lake, "evaluations/daily_predictions", date(2024, 2, 4))  # there was no verdict yet: nothing to make
     (request,) = requests(catch_up_sensor(config, lake)(dg.build_sensor_context(instance=instance)))
     assert request.run_key == "label|BTC-USD|2024-02-05|1"
     assert {"/".join(k.path) for k in request.asset_selection} == set(facts.LABEL_TABLES)
+
+
+def test_a_track_record_is_asked_for_from_the_first_verdict_on(config, instance, lake) -> None:
+    publish(lake, "promotion/promoted_model", date(2024, 2, 5))
+    for day in (date(2024, 2, 5), date(2024, 2, 6)):
+        drop(lake, "evaluations/daily_predictions", day)
+    (request,) = requests(catch_up_sensor(config, lake)(dg.build_sensor_context(instance=instance)))
+    assert request.run_key == "label|BTC-USD|2024-02-06|1"
 
 
 def test_a_run_of_a_person_holds_its_partition_too(config, instance, lake) -> None:
@@ -171,6 +180,12 @@ def test_only_the_primary_source_is_waited_for(config, instance, lake, table: st
     assert [r.run_key for r in requests(answer) if answer.run_requests] == (
         ["day|BTC-USD|2024-02-09|1"] if is_asked else []
     )
+
+
+def test_every_source_knows_its_raw_tables() -> None:
+    assert facts.tables_from("tardis") == {"raw/tardis_trades", "raw/tardis_book", "raw/tardis_book_snapshots"}
+    assert facts.tables_from("coinbase") == {"raw/coinbase_candles"}
+    assert facts.tables_from("files") == {"raw/candle_files"}
 
 
 def test_the_schedule_asks_for_a_new_day_and_the_sensor_does_not_ask_again(config, instance, lake) -> None:
@@ -218,7 +233,7 @@ def test_training_evaluation_and_verdict_follow_each_other(environment, tmp_path
 def test_the_tags_of_a_request_give_it_back(instance, config) -> None:
     request = Request("training", SYMBOL, FIRST, ("models/logistic_v4",), 3, config.now(), "why not", "abc")
     made(instance, facts.run_request(request), dg.DagsterRunStatus.CANCELED)
-    (attempt,) = facts.attempts(instance, ("training",))
+    (attempt,) = facts.newest_attempts(instance, ("training",), 1)
     assert attempt == Attempt("training", SYMBOL, FIRST, 3, config.now(), "failed", "abc")
     assert replace(attempt, status="succeeded").digest == request.digest
 
