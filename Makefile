@@ -11,12 +11,14 @@ NAUTILUS ?= nautilus_trader==1.221.0
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test dev lint format bench bench-peers docs soak clean help
+.PHONY: demo test dev train lint format bench bench-peers docs soak clean help
 
 help:
 	@echo "make demo    the whole route on the simulated market, verdicts printed"
 	@echo "make test    lint, types, every test"
-	@echo "make dev     the Dagster UI on http://127.0.0.1:3000"
+	@echo "make dev     the Dagster UI on http://127.0.0.1:3000, reports on 3001, MLflow on 3002"
+	@echo "make train COIN=BTC EPOCHS=20"
+	@echo "             fetch what is missing and train the models of one coin"
 	@echo "make bench   speed against peers          make soak    long runs: ten seeds, a 50-million-row day"
 	@echo "make bench-peers   once before it: nautilus_trader, in an environment of its own"
 	@echo "make docs    the generated documents      make clean   remove the virtual environment and the state"
@@ -47,6 +49,9 @@ test: lint
 
 dev: $(READY)
 	@$(BIN)/crpbot dev
+
+train: $(READY)
+	@$(BIN)/crpbot train $(or $(COIN),$(error name a coin: make train COIN=BTC EPOCHS=20))$(if $(EPOCHS), --epochs $(EPOCHS))
 
 format: $(READY)
 	@$(BIN)/ruff check --fix .

@@ -18,6 +18,7 @@ from crpbot_dagster.resources.lake import Lake
 from crpbot_dagster.resources.launcher import PROCESS_TAG, this_process
 from crpbot_dagster.settings import Settings
 from crpbot_dagster.tables import CANDLES
+from crpbot_dagster.tables.results import FAMILIES
 
 STAGES = tuple(ROUTE)
 VOLUME_DAYS = 7  # bars/trades_1m asks for the volumes of the seven days before
@@ -73,7 +74,7 @@ def next_verdict(symbol: str, lake: Lake, config: Settings) -> date:
     if labelled:
         newest = labelled[-1] + timedelta(days=1)
         days = _days(verdict_window(newest, config), labelled[-1])
-        if not any(lake.missing(t, symbol, days) for t in ("features/v4", "features/v5", LABELS)):
+        if not any(lake.missing(t, symbol, days) for t in {*FAMILIES.values(), LABELS}):
             return newest
     return first_verdict(config) if config.market == "sandbox" else config.now().date() - timedelta(days=1)
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 for name in [n for n in os.environ if n.startswith("CRPBOT_")]:
     del os.environ[name]  # a developer's own settings must not decide what the tests see
 
-from route.crpbot import FIRST, LOW_GATES, SMALL_NETWORK, VERDICT, WINDOWS, Crpbot  # noqa: E402
+from route.crpbot import FIRST, LOW_GATES, VERDICT, WINDOWS, Crpbot  # noqa: E402
 
 from crpbot_dagster import settings as platform_settings  # noqa: E402
 from crpbot_dagster.assets.bars.book_minutes import book_1m  # noqa: E402
@@ -96,7 +96,7 @@ def route(tmp_path_factory: pytest.TempPathFactory) -> Crpbot:
 
     Tests read it, or run again what is there. One that adds days, tables or versions works on a state of its own.
     """
-    crpbot = Crpbot(tmp_path_factory.mktemp("route") / "state", WINDOWS | LOW_GATES | SMALL_NETWORK)
+    crpbot = Crpbot(tmp_path_factory.mktemp("route") / "state", WINDOWS | LOW_GATES)
     done = crpbot("run", "--symbols", "BTC-USD,SOL-USD", "--from", str(FIRST), "--to", str(VERDICT))
     assert done.returncode == 0, done.stderr + done.stdout
     crpbot.home.joinpath("said").write_text(done.stdout)

@@ -14,7 +14,7 @@ from benchmarks.measure import HEADER, SMALL, Line, in_process, race, table
 from benchmarks.pandas_features import pandas_v4
 from crpbot_dagster.assets.features.price import v4
 
-TINY = replace(SMALL, trades=3_000, updates=3_000, feature_days=(1, 2))
+TINY = replace(SMALL, runs=1, trades=3_000, updates=3_000, feature_days=(1, 2))
 CELLS = HEADER[0].count("|")
 
 

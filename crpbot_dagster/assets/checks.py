@@ -23,7 +23,7 @@ from crpbot_dagster.partitions import split, symbol_day
 from crpbot_dagster.resources.lake import Audited, Built, measure
 from crpbot_dagster.tables import TABLES
 from crpbot_dagster.tables.features import origins
-from crpbot_dagster.tables.schema import Check, Table
+from crpbot_dagster.tables.schema import UTC_US, Check, Column, Table
 
 OWNERS = {
     "raw": "team:data",
@@ -193,7 +193,7 @@ def publish(table: Table, built: Built, symbol: str, day: date, started: float) 
     """Yield the audit's check results, and the output only when no blocking check failed."""
     results, profile = audit(table, built, symbol, day)
     by_name = {c.name: (c, ok, numbers) for c, ok, numbers in results}
-    blocked = []
+    blocked: list[str] = []
     for declared in (table.hard_rules(symbol, day, own=True), *table.checks):
         # A day the source should have and has not is no good news, though there is nothing to measure.
         unasked: tuple[Check, bool, dict[str, float | None]] = (
@@ -203,7 +203,7 @@ def publish(table: Table, built: Built, symbol: str, day: date, started: float) 
         )
         check, passed, numbers = by_name.get(declared.name, unasked)
         if check.blocking and not passed:
-            blocked.append(check.name)
+            blocked.append(f"{check.name} ({'; '.join(_offences(check, numbers))})")
         yield dg.AssetCheckResult(
             check_name=check.name,
             asset_key=table.name.split("/"),
@@ -232,29 +232,33 @@ def _words(check: Check, passed: bool, numbers: Mapping[str, float | None], stat
         return f"not asked: the day is {state}"
     if passed:
         return f"holds: {check.text}"
+    off = "; ".join(_offences(check, numbers))
+    return f"{off}. The rule: {check.text}"
+
+
+def _offences(check: Check, numbers: Mapping[str, float | None]) -> list[str]:
+    """Return what lies outside its limits, the number first."""
     limits = {m.name: (m.low, m.high) for m in check.measures}
     off = []
     for name, value in numbers.items():
         low, high = limits[name]
         if value is not None and ((low is not None and value < low) or (high is not None and value > high)):
-            off.append(
-                f"{name} is {value:g}, allowed {'-∞' if low is None else low} to {'∞' if high is None else high}"
-            )
-    return f"broken: {check.text}. " + "; ".join(off)
+            bound = f"at least {low:g}" if low is not None and value < low else f"at most {high:g}"
+            off.append(f"{value:g} {name}, allowed {bound}")
+    return off
 
 
 def _metadata(built: Built, profile: dict[str, float | None], seconds: float) -> dict[str, Any]:
     rows = int(profile["rows"] or 0)
     nulls = {k.removeprefix("null share "): v for k, v in profile.items() if k.startswith("null share ")}
-    worst = max(nulls, key=lambda n: nulls[n] or 0.0) if rows else None
+    worst = max(nulls, key=lambda n: nulls[n] or 0.0)
     found: dict[str, Any] = {
-        "dagster/row_count": rows,
         "dagster/partition_row_count": rows,
         "state": built.state,
         "source": built.source,
         "wall_time_s": round(seconds, 4),
         "rows_per_second": round(rows / seconds) if seconds > 0 else 0,
-        "null_share_worst_column": f"{worst} {nulls[worst]:.4f}" if worst is not None else "no rows",
+        "null_share_worst_column": f"{worst} {nulls[worst]:.4f}" if nulls[worst] else "none",
         "null_shares": dg.MetadataValue.json({n: round(v or 0.0, 6) for n, v in nulls.items() if v}),
     }
     for end in ("first ts", "last ts"):
@@ -269,14 +273,22 @@ def column_schema(table: Table) -> dg.TableSchema:
         columns=[
             dg.TableColumn(
                 c.name,
-                str(c.dtype),
-                description=c.text,
+                "datetime[us, UTC]" if c.dtype == UTC_US else str(c.dtype),
+                description=_described(c),
                 constraints=dg.TableColumnConstraints(nullable=not c.required),
                 tags={"unit": c.unit} if c.unit else None,
             )
             for c in table.columns
         ]
     )
+
+
+def _described(column: Column) -> str:
+    """Return the column's text and, of a feature, what it may be, how far back it reads and where it comes from."""
+    if column.reach is None:
+        return column.text
+    paper = f" · {column.source}" if column.source not in ("", "–") else ""
+    return f"{column.text} · in {column.range} · reads {column.reach} min{paper} (T: bars/trades_1m, B: bars/book_1m)"
 
 
 def column_lineage(table: Table) -> dict[str, dg.TableColumnLineage]:

@@ -2,14 +2,16 @@
 
 import json
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from crpbot_dagster.cli.terminal import FAILED, OK, configured
-from crpbot_dagster.resources.lake import Lake
+
+if TYPE_CHECKING:
+    from crpbot_dagster.resources.lake import Lake
 
 UNKNOWN = "unknown"
 
@@ -44,7 +46,7 @@ def _show_verdict(verdict: dict[str, Any], rows: list[dict[str, Any]], day: date
     typer.echo(f"  {verdict['reason']}\n")
 
 
-def show_models(lake: Lake, families: list[str], symbol: str, day: date, as_json: bool) -> int:
+def show_models(lake: "Lake", families: list[str], symbol: str, day: date, as_json: bool) -> int:
     """Print what was trained; return 0 when a family was, else 1."""
     rows = [_model(family, row) for family in families for row in _rows(lake, f"models/{family}", symbol, day)]
     if as_json:
@@ -78,7 +80,7 @@ def _model(family: str, row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def show_metrics(lake: Lake, symbol: str, day: date, as_json: bool) -> int:
+def show_metrics(lake: "Lake", symbol: str, day: date, as_json: bool) -> int:
     """Print each family's headline numbers with their intervals; return 0 when there are any, else 1."""
     found: dict[str, dict[str, Any]] = {}
     for row in _rows(lake, "evaluations/metrics", symbol, day):
@@ -111,7 +113,7 @@ def show_metrics(lake: Lake, symbol: str, day: date, as_json: bool) -> int:
     return OK if found else FAILED
 
 
-def _rows(lake: Lake, table: str, symbol: str, day: date) -> list[dict[str, Any]]:
+def _rows(lake: "Lake", table: str, symbol: str, day: date) -> list[dict[str, Any]]:
     return list(lake.window(table, symbol, day, day).collect().iter_rows(named=True))
 
 

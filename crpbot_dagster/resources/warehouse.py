@@ -114,7 +114,7 @@ def _database() -> duckdb.DuckDBPyConnection:
     """Return a new DuckDB database, in memory, with the delta extension and UTC set."""
     opened = duckdb.connect()
     opened.load_extension(extension("delta"))
-    opened.execute("load icu; set TimeZone = 'UTC'")
+    opened.execute("load icu; set global TimeZone = 'UTC'")
     return opened
 
 

@@ -156,7 +156,7 @@ def test_the_partitions_of_a_table_are_symbols_by_days(visit, page: Page, state:
     page.get_by_placeholder("Filter by day").fill("2023-11-2")
     page.get_by_title("2023-11-20", exact=True).click()
     page.get_by_title("SOL-USD", exact=True).click()
-    expect(row(page, "dagster/row_count")).to_contain_text("2880")
+    expect(row(page, "dagster/partition_row_count")).to_contain_text("2880")
     page.get_by_title("ETH-USD", exact=True).click()
     expect(page.get_by_text("No metadata entries")).to_be_visible()  # ETH was not part of the run
 
@@ -165,7 +165,7 @@ def test_a_warning_says_what_is_wrong_with_which_partition(visit, page: Page) ->
     visit("/assets/bars/trades_1m", view="checks", checkDetail="gaps")
     expect(page.get_by_text("This is a non-blocking asset check.")).to_be_visible()
     # From the tenth minute of an empty run on a minute is a gap.
-    expect(page.get_by_text("minutes in gaps, worst source is 51, allowed 0 to 0")).to_be_visible()
+    expect(page.get_by_text("51 minutes in gaps, worst source, allowed at most 0")).to_be_visible()
     expect(page.get_by_text(f"{OUTAGE}|BTC-USD")).to_be_visible()
 
 
@@ -174,11 +174,13 @@ def test_a_refused_day_says_why_and_keeps_what_was_there(visit, page: Page, stat
     rows = state.read("raw/coinbase_candles", "BTC-USD", DAMAGED, DAMAGED).height
     visit("/assets/raw/coinbase_candles", view="partitions", partition=partition)
     expect(page.get_by_text("failed, and did not materialize this asset")).to_be_visible()
-    expect(row(page, "dagster/row_count")).to_contain_text(str(rows))  # of the day as it was fetched before the fault
+    expect(row(page, "dagster/partition_row_count")).to_contain_text(
+        str(rows)
+    )  # of the day as it was fetched before the fault
     page.get_by_role("tab", name="Checks").click()
     page.get_by_text("hard_rules", exact=True).first.click()
     expect(page.get_by_text("This is a blocking asset check.")).to_be_visible()
-    expect(page.get_by_text(f"low or high is not the extreme is {rows}, allowed 0 to 0")).to_be_visible()
+    expect(page.get_by_text(f"{rows} rows where low or high is not the extreme, allowed at most 0")).to_be_visible()
     expect(page.get_by_text(partition)).to_be_visible()
 
 
@@ -196,6 +198,6 @@ def test_a_materialisation_tells_its_rows_and_its_time(visit, page: Page, state:
     day = VERDICT - timedelta(days=1)
     rows = state.read("features/labels", "SOL-USD", day, day).height
     visit("/assets/features/labels", view="events", partition=f"{day}|SOL-USD")
-    expect(row(page, "dagster/row_count")).to_contain_text(str(rows))
+    expect(row(page, "dagster/partition_row_count")).to_contain_text(str(rows))
     expect(row(page, "state")).to_contain_text("complete")
     expect(row(page, "last_ts")).to_contain_text("Nov 28, 2023, 11:59:00 PM UTC")

@@ -6,10 +6,6 @@ import pytest
 from playwright.sync_api import Page, expect
 from route.crpbot import VERDICT, Crpbot
 
-from crpbot_dagster.tables import TABLES
-
-there_is_a_report = pytest.mark.skipif("promotion/report" not in TABLES, reason="there is no report yet")
-
 TELEPHONE, DESK = 390, 1280
 READABLE, READABLE_LARGE = 4.5, 3.0  # WCAG 2.2, 1.4.3 Contrast (Minimum), level AA
 # Every piece of text, whether it is large (24 px, or bold and 18.66 px), its colour, and the first opaque background
@@ -82,7 +78,6 @@ def overflow(page: Page) -> int:
     return page.evaluate("document.scrollingElement.scrollWidth - innerWidth")
 
 
-@there_is_a_report
 @pytest.mark.parametrize("width", [TELEPHONE, DESK])
 def test_the_report_fits_the_screen_and_draws_its_charts(
     page: Page, report: Report, said: list[str], width: int
@@ -103,7 +98,6 @@ def test_the_report_fits_the_screen_and_draws_its_charts(
     assert said == []
 
 
-@there_is_a_report
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_word_of_the_report_is_readable(page: Page, report: Report, scheme: str) -> None:
     page.emulate_media(color_scheme=scheme)

@@ -80,7 +80,7 @@ USAGE = [
     (("backfill", "--from", "2023-11-20", "--to", "2999-01-01"), "not over yet"),
     (("backfill", "--from", "0001-01-01", "--to", "2023-11-20"), "start day"),
     (("train", "DOGE"), "unknown coin DOGE: the settings have BTC-USD, ETH-USD, SOL-USD"),
-    (("train", "BTC", "--family", "oracle"), "--family 'oracle' is none: logistic_v4, logistic_v5"),
+    (("train", "BTC", "--family", "oracle"), "--family 'oracle' is none: logistic_v4"),
     (("train", "BTC", "--epochs", "0"), "x>=1"),
     (("train", "BTC", "--to", "2023-11-20"), "lies before the start day"),
     (("evaluate", "btc", "--to", "soon"), "is not a day"),
@@ -103,7 +103,7 @@ def test_a_mistake_is_named_and_exits_with_usage(ask: Ask, words: tuple[str, ...
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("evaluate", "BTC"), "BTC-USD: models/logistic_v4, models/logistic_v5"),
+        (("evaluate", "BTC"), "BTC-USD: models/logistic_v4, "),
         (("evaluate", "BTC"), "First: crpbot train BTC-USD"),
         (("promote", "BTC-USD"), "evaluations/metrics: none yet. First: crpbot evaluate BTC-USD"),
         (("report", "BTC"), "promotion/promoted_model: none yet. First: crpbot promote BTC-USD"),

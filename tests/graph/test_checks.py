@@ -277,7 +277,9 @@ def test_a_failed_audit_keeps_the_old_partition_and_shows_why(tmp_path: Path, so
         assert lake.scan("bars/daily", SYMBOL, DAY, DAY).collect().equals(sound["bars/daily"])
         seen = {e.check_name: e for e in second.get_asset_check_evaluations()}
         assert not seen["hard_rules"].passed and seen["hard_rules"].partition == key
-        assert "low or high is not the extreme is 1, allowed 0 to 0" in (seen["hard_rules"].description or "")
+        assert "1 rows where low or high is not the extreme, allowed at most 0" in (
+            seen["hard_rules"].description or ""
+        )
         assert "downstream" not in {e.step_key for e in second.all_events if e.is_step_success}
         warned = frames["now"] = sound["bars/daily"].with_columns(valid_n=pl.lit(700.0))
         third = run(instance)

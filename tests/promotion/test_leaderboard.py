@@ -116,7 +116,7 @@ def test_the_page_shows_the_newest_board_of_every_symbol_that_has_one(lake: Lake
         "| BTC-USD | 2024-01-31 | 1 | lstm_v5 | 70.00 % | 64.00 % to 75.00 % | 0.0700 | 0.0500 | 577 | **PROMOTE** | "
         "[report](http://reports/BTC-USD/2024-01-31.html) |"
     )
-    assert "| unknown | unknown to unknown | unknown |" in lines[-1] and "**INSUFFICIENT**" in lines[-1]
+    assert "| unknown | unknown | unknown |" in lines[-1] and "**INSUFFICIENT**" in lines[-1]
 
 
 def test_the_sql_names_what_it_is_made_from() -> None:

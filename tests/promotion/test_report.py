@@ -337,6 +337,7 @@ def test_a_family_without_scored_rows_and_numbers_that_are_unknown_are_said(evid
             )
         )
     )
+    assert "INSUFFICIENT unknown unknown unknown" in page.text and "unknown to" not in page.text
     assert "? INSUFFICIENT" in page.text and "? unknown" in page.text and "there is no calibration to show" in page.text
 
 

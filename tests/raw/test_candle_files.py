@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crpbot_dagster import instruments
+from crpbot_dagster.assets.promotion.report import SIGNS
 from crpbot_dagster.assets.raw.candle_files import candle_files, files_of
 from crpbot_dagster.assets.raw.dataset_file import DamagedFile
 from crpbot_dagster.assets.raw.minute_file import read_day
 from crpbot_dagster.partitions import key
-from crpbot_dagster.resources.lake import Door, Lake
+from crpbot_dagster.resources.lake import STATES, Door, Lake
 
 DAY = date(2023, 11, 20)
 START = datetime(2023, 11, 20, tzinfo=UTC)
@@ -368,6 +369,10 @@ def test_a_held_day_outlives_the_setting(environment, lake: Lake, tmp_path: Path
     environment(market="live")
     assert not materialise(lake).success
     assert lake.state("raw/candle_files", "BTC-USD", DAY) == "complete"
+
+
+def test_every_state_of_a_day_has_its_sign_in_the_report() -> None:
+    assert set(STATES) <= set(SIGNS)
 
 
 # --- settings and instruments ---------------------------------------------------------------------------

@@ -1,5 +1,8 @@
 """A user's SQL over the lake: it reads the tables, and nothing else of the machine, and writes nothing."""
 
+import os
+import subprocess
+import sys
 import time
 from datetime import date, timedelta
 from pathlib import Path
@@ -9,6 +12,7 @@ import pytest
 
 from crpbot_dagster.resources.lake import Lake
 from crpbot_dagster.resources.warehouse import QueryError, select
+from crpbot_dagster.settings import PROJECT
 from crpbot_dagster.tables import TABLES
 
 DAY = date(2024, 1, 1)
@@ -127,3 +131,15 @@ def test_a_query_on_one_day_is_quick(lake: Lake) -> None:
     started = time.perf_counter()
     rows(lake, "select count(*) from bars.daily where day = '2024-01-02'")
     assert time.perf_counter() - started < 5
+
+
+def test_a_minute_is_of_its_utc_day_wherever_the_machine_stands(lake: Lake) -> None:
+    script = (
+        "from crpbot_dagster.resources.lake import Lake\n"
+        "from crpbot_dagster.resources.warehouse import Warehouse\n"
+        f"lake = Lake(url={lake.url!r}, market='sandbox', start_day='2024-01-01')\n"
+        "print(Warehouse(lake=lake).query(\"select '2024-02-01 00:30:00+00'::timestamptz::date as day\").item())"
+    )
+    environment = os.environ | {"TZ": "America/New_York", "PYTHONPATH": str(PROJECT)}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "2024-02-01"

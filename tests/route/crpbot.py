@@ -83,7 +83,7 @@ class Crpbot:
     @property
     def environment(self) -> dict[str, str]:
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("CRPBOT_", "DAGSTER_"))}
-        own = {f"CRPBOT_{k.upper()}": v for k, v in ({"home": str(self.home)} | self.values).items()}
+        own = {f"CRPBOT_{k.upper()}": v for k, v in ({"home": str(self.home)} | SMALL_NETWORK | self.values).items()}
         return clean | own | {"PYTHONPATH": str(self.project), "COLUMNS": "200"}
 
     def __call__(self, *words: str) -> subprocess.CompletedProcess[str]:

@@ -1,6 +1,7 @@
 """Tick to verdict through Dagster on the sandbox, as a user runs it: small windows, real servers, real clients."""
 
 import hashlib
+import html
 import json
 from datetime import date, timedelta
 from pathlib import Path
@@ -86,7 +87,7 @@ def test_the_ui_shows_what_the_command_line_did(route: Crpbot) -> None:
     ).splitlines()
     assert "{'SUCCESS'}" in out[0]
     assert int(out[1]) == 2 * (1 + (VERDICT - FIRST).days + 1)  # two symbols, one day of look-back
-    for name in ("dagster/row_count", "delta_version", "first_ts", "last_ts", "null_shares", "source", "wall_time_s",
+    for name in ("dagster/partition_row_count", "delta_version", "first_ts", "last_ts", "null_shares", "source", "wall_time_s",
                  "rows_per_second", "state", "path"):  # fmt: skip
         assert f"'{name}'" in out[2], name
     assert out[3] == "SUCCEEDED"
@@ -124,7 +125,7 @@ def test_a_report_and_a_leaderboard_stand_beside_every_verdict(route: Crpbot) ->
         page = (route.home / "reports" / row["path"]).read_bytes()
         assert (hashlib.sha256(page).hexdigest(), len(page)) == (row["sha256"], row["bytes_n"])
         assert (row["verdict"], row["family"]) == (chosen["verdict"], chosen["family"])
-        assert chosen["reason"].encode() in page and b"Simulated data" in page
+        assert chosen["reason"] in html.unescape(page.decode()) and b"Simulated data" in page
         board = route.read("promotion/leaderboard", symbol, VERDICT, VERDICT).sort("rank_n")
         assert board["family"][0] == chosen["family"] and board["is_chosen"].sum() == 1
     files = [p for p in (route.home / "reports").rglob("*") if p.is_file()]
@@ -148,29 +149,6 @@ def test_a_dry_run_writes_nothing_and_says_how_much(route: Crpbot) -> None:
     assert plan["first_day"] == "2023-11-10" and plan["last_day"] == str(VERDICT)
 
 
-@pytest.mark.parametrize(
-    ("words", "code", "says"),
-    [
-        (("run", "--symbols", "DOGE-USD"), 2, "unknown symbol DOGE-USD"),
-        (("run", "--from", "yesterday"), 2, "is not a day"),
-        (("run", "--from", "2023-11-20", "--to", "2023-11-18"), 2, "lies before"),
-        (("run", "--from", "2020-01-01", "--to", "2020-01-02"), 2, "start day"),
-        (("run", "--until", "riches"), 2, "is no stage"),
-        (
-            ("run", "--from", "2023-11-20", "--to", "2023-11-22"),
-            2,
-            "a verdict on 2023-11-22 needs features from",
-        ),
-        (("fly",), 2, "No such command"),
-        (("sandbox", "serve", "--recordings", "nowhere"), 2, "no such folder"),
-    ],
-)
-def test_a_mistake_is_named_and_exits_with_usage(route: Crpbot, words: tuple[str, ...], code: int, says: str) -> None:
-    done = route(*words)
-    assert done.returncode == code
-    assert says in " ".join((done.stderr + done.stdout).split())
-
-
 def test_doctor_tells_keys_without_their_value_and_what_to_do_next(route: Crpbot) -> None:
     secret = Crpbot(route.home, route.values | {"tardis_api_key": "TD.canary-123"})
     done = secret("doctor", "--json")
@@ -180,14 +158,6 @@ def test_doctor_tells_keys_without_their_value_and_what_to_do_next(route: Crpbot
     assert found["next"]
     other = Crpbot(route.home, route.values | {"market": "live"})("doctor", "--json")
     assert other.returncode == 3 and "was made from sandbox" in other.stdout
-
-
-@pytest.mark.parametrize("verb", [(), ("run",), ("demo",), ("dev",), ("doctor",), ("sandbox", "serve")])
-def test_help_fits_a_screen_and_has_an_example(route: Crpbot, verb: tuple[str, ...]) -> None:
-    done = route(*verb, "--help")
-    assert done.returncode == 0 and done.stdout.count("\n") <= 40
-    if verb:
-        assert "Example:" in done.stdout
 
 
 def test_the_free_data_user_runs_on_candles_alone(tmp_path: Path) -> None:

@@ -241,3 +241,10 @@ def test_the_tags_of_a_request_give_it_back(instance, config) -> None:
 def test_long_waits_are_cut_to_what_a_person_reads() -> None:
     said = facts.in_words([f"w{i}" for i in range(20)])
     assert said.startswith("w0; w1") and said.endswith("; and 8 more")
+
+
+@pytest.mark.parametrize(("source", "late"), [("files", True), ("coinbase", False)])
+def test_a_missing_day_is_late_where_its_table_is_the_primary_source(config, lake, source: str, late: bool) -> None:
+    day = date(2024, 2, 9)
+    publish(lake, "raw/candle_files", day, "missing")
+    assert facts._days(lake, SYMBOL, [day], source)[SYMBOL, day].is_late == late

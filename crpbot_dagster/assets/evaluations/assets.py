@@ -139,7 +139,9 @@ def metrics(context: dg.AssetExecutionContext, predicted: pl.LazyFrame, lake: La
             rows.append((symbol, day, family, trained_on, name, number, text))
     frame = pl.DataFrame(rows, schema=TABLES["evaluations/metrics"].schema, orient="row")
     headline = frame.filter(pl.col("metric").is_in(["accuracy_frac", "n_eff"]))
-    notes: dict[str, Any] = {f"{r['family']} {r['metric']}": r["value"] for r in headline.iter_rows(named=True)}
+    notes: dict[str, Any] = {
+        f"{r['family']} {r['metric']}": round(r["value"], 4) for r in headline.drop_nulls("value").iter_rows(named=True)
+    }
     notes |= _reliability(predicted.collect())
     return Built(frame, "complete" if rows else "empty", "evaluations/predictions", notes=notes)
 

@@ -28,7 +28,8 @@ def leaderboard_markdown(boards: Sequence[pl.DataFrame], reports_url: str) -> st
 def _line(row: dict[str, object], reports_url: str) -> str:
     first = row["rank_n"] == 1
     link = f"[report]({reports_url}/{row['symbol']}/{row['day']}.html)" if first else ""
-    interval = f"{_percent(row['accuracy_low_frac'])} to {_percent(row['accuracy_high_frac'])}"
+    ends = (row["accuracy_low_frac"], row["accuracy_high_frac"])
+    interval = "unknown" if None in ends else " to ".join(_percent(end) for end in ends)
     numbers = (_number(row[name], digits) for name, digits in (("brier_skill", 4), ("ece_upper", 4), ("n_eff", 0)))
     verdict = f"**{row['verdict']}**" if first else row["verdict"]
     cells = (row["symbol"], row["day"], row["rank_n"], row["family"], _percent(row["accuracy_frac"]), interval)

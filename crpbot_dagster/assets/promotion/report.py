@@ -31,7 +31,10 @@ VERDICTS = {  # sign and sentence, so that no colour has to be seen
     "INSUFFICIENT": ("?", "There is too little to judge by."),
 }
 PASSED = {True: "✔ yes", False: "✖ no", None: "? unknown"}
-SIGNS = {"complete": "●", "empty": "○", "partial": "◐", "missing": "✕", "not_licensed": "⊘", "never built": "·"}
+SIGNS = {
+    "complete": "●", "empty": "○", "partial": "◐", "missing": "✕", "not_licensed": "⊘", "not_configured": "–",
+    "never built": "·",
+}  # fmt: skip
 MARKETS = {
     "live": "Live market data.",
     "recordings": "Recorded market data.",

@@ -55,7 +55,7 @@ def plotly_js() -> str:
 
 def accuracy_by_family(found: Interval, baselines: Sequence[float | None]) -> Chart:
     """Draw each family's accuracy with its interval, beside the accuracy of the base rate."""
-    layout = {"xaxis": {"title": {"text": "share right"}, "tickformat": ".0%"}, "yaxis": {"autorange": "reversed"}}
+    layout = {"xaxis": {"title": {"text": "share right"}, "tickformat": ".2~%"}, "yaxis": {"autorange": "reversed"}}
     names = [escape(f) for f in found.labels]
     traces = [
         {
@@ -84,7 +84,7 @@ def accuracy_at_coverage(tiers: Mapping[str, Sequence[float | None]], coverage_p
     """Draw each family's accuracy on its most confident minutes, from all of them to the fewest."""
     layout = {
         "xaxis": {"title": {"text": "most confident share of minutes"}, "type": "category"},
-        "yaxis": {"title": {"text": "share right"}, "tickformat": ".0%"},
+        "yaxis": {"title": {"text": "share right"}, "tickformat": ".2~%"},
     }
     x = [f"{pct} %" for pct in coverage_pct]
     traces = [_line(i, family, x, values) for i, (family, values) in enumerate(tiers.items())]
@@ -97,7 +97,7 @@ def daily_accuracy(daily: Mapping[str, Interval]) -> Chart:
     """Draw each family's accuracy on each test day, with its interval."""
     layout = {
         "xaxis": {"type": "category", "nticks": 8},
-        "yaxis": {"title": {"text": "share right"}, "tickformat": ".0%"},
+        "yaxis": {"title": {"text": "share right"}, "tickformat": ".2~%"},
         "shapes": [_rule("y", 0.5)],
     }
     traces = []
@@ -143,7 +143,7 @@ def learning_curves(family: str, history: Sequence[Mapping[str, Any]]) -> tuple[
     axis = {"title": {"text": "epoch"}, "dtick": max(1, len(epoch) // 8)}
     losses = [_line(0, "fit days", epoch, fit), _line(1, "stop days", epoch, stop)]
     loss_layout = {"xaxis": axis, "yaxis": {"title": {"text": "cross-entropy, nats"}}} | marked
-    share_layout = {"xaxis": axis, "yaxis": {"title": {"text": "share right"}, "tickformat": ".1%"}} | marked
+    share_layout = {"xaxis": axis, "yaxis": {"title": {"text": "share right"}, "tickformat": ".2~%"}} | marked
     said = f"{family}: {words}"
     return (
         _chart(f"loss-{family}", f"{said}", f"Loss per epoch of {said}.", losses, loss_layout),
