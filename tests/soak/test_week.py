@@ -84,6 +84,8 @@ def week():
                 yield made, inbox
             finally:
                 print(f"\nsimulated         wall        event\n{made.timeline()}")
+                for message in inbox.got:
+                    print(f"\nmessage: {message['title']}\n{message['message']}")
                 patch.undo()
     folder.cleanup()
 
