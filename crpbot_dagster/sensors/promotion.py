@@ -17,7 +17,7 @@ from crpbot_dagster.sensors.work import Attempt, Plan, Request, next_attempt, of
 from crpbot_dagster.settings import Settings
 from crpbot_dagster.tables import TABLES
 
-METRICS, VERDICT = "evaluations/metrics", "promotion/promoted_model"
+METRICS = "evaluations/metrics"
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Evaluated:
     symbol: str
     day: date
     digest: str  # of the metrics' rows
-    has_verdict: bool  # a verdict was given after these metrics were written
+    has_verdict: bool  # the whole verdict was written after these metrics
     in_flight: bool  # a run works on the day
     attempts: tuple[Attempt, ...]
 
@@ -56,20 +56,24 @@ def digest_of(lake: Lake, symbol: str, day: date) -> str:
     return hashlib.sha256(rows.write_ndjson().encode()).hexdigest()[:16]
 
 
-def given_after(instance: dg.DagsterInstance, symbol: str, day: date) -> bool:
-    """Return whether the day's verdict was written after its metrics; both are in the lake.
+def is_given(instance: dg.DagsterInstance, lake: Lake, symbol: str, day: date) -> bool:
+    """Return whether all of the day's verdict is in the lake and was written after its metrics.
 
     A lake made under another Dagster instance has no events here: nothing says that its verdict is old.
     """
-    key = partitions.key(symbol, day)
-    ids = []
-    for table in (METRICS, VERDICT):
-        found = instance.get_latest_storage_id_by_partition(
-            dg.AssetKey(table.split("/")), dg.DagsterEventType.ASSET_MATERIALIZATION, {str(key)}
-        )
-        ids.append(found.get(str(key)))
-    metrics, verdict = ids
-    return metrics is None or (verdict is not None and verdict > metrics)
+    if not all(lake.held(table, symbol, [day]) for table in facts.PROMOTION_TABLES):
+        return False
+    metrics = _written(instance, METRICS, symbol, day)
+    return metrics is None or all(
+        (_written(instance, table, symbol, day) or 0) > metrics for table in facts.PROMOTION_TABLES
+    )
+
+
+def _written(instance: dg.DagsterInstance, table: str, symbol: str, day: date) -> int | None:
+    """Return the event id of the newest materialisation, None when there is none; a later one has a higher id."""
+    key = str(partitions.key(symbol, day))
+    made = dg.DagsterEventType.ASSET_MATERIALIZATION
+    return instance.get_latest_storage_id_by_partition(dg.AssetKey(table.split("/")), made, {key}).get(key)
 
 
 def newest_evaluation(
@@ -87,7 +91,7 @@ def newest_evaluation(
     if not days:
         return None
     day = max(days)
-    has_verdict = bool(lake.held(VERDICT, symbol, [day])) and given_after(instance, symbol, day)
+    has_verdict = is_given(instance, lake, symbol, day)
     return Evaluated(symbol, day, digest_of(lake, symbol, day), has_verdict, (symbol, day) in busy, own)
 
 

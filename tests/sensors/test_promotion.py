@@ -9,7 +9,7 @@ import pytest
 
 from crpbot_dagster import partitions
 from crpbot_dagster.resources.lake import Lake
-from crpbot_dagster.sensors import promotion
+from crpbot_dagster.sensors import facts, promotion
 from crpbot_dagster.sensors.promotion import Evaluated
 from crpbot_dagster.sensors.work import Attempt, Plan
 from crpbot_dagster.tables import TABLES
@@ -59,10 +59,11 @@ def metrics(lake: Lake, day: date, value: float, families: tuple[str, ...] = ("a
     lake.publish("evaluations/metrics", frame, "BTC-USD", day, "complete")
 
 
-def verdict(lake: Lake, day: date) -> None:
-    row = ("BTC-USD", day, "a", True, "verdict", 0.7, None, "text", 9.0, True, "PROMOTE", "")
-    frame = pl.DataFrame([row], schema=TABLES["promotion/promoted_model"].schema, orient="row")
-    lake.publish("promotion/promoted_model", frame, "BTC-USD", day, "complete")
+def verdict(lake: Lake, day: date, tables: tuple[str, ...] = facts.PROMOTION_TABLES) -> None:
+    for table in tables:
+        rest = [pl.lit(None, t).alias(n) for n, t in TABLES[table].schema.items() if n not in ("symbol", "day")]
+        row = pl.DataFrame({"symbol": ["BTC-USD"], "day": [day]}).with_columns(rest)
+        lake.publish(table, row, "BTC-USD", day, "complete")
 
 
 def written(instance: dg.DagsterInstance, table: str, day: date) -> None:
@@ -82,8 +83,14 @@ def test_the_newest_evaluation_is_read_and_what_came_after_it(tmp_path) -> None:
         written(instance, "evaluations/metrics", DAY)
         first = newest()
         assert first is not None and (first.day, first.has_verdict) == (DAY, False)
-        verdict(lake, DAY)
-        written(instance, "promotion/promoted_model", DAY)
+        # The model may be promoted and its report fail: the verdict is given when all of it is there.
+        verdict(lake, DAY, facts.PROMOTION_TABLES[:1])
+        written(instance, facts.PROMOTION_TABLES[0], DAY)
+        assert not newest().has_verdict
+        verdict(lake, DAY, facts.PROMOTION_TABLES[1:])
+        for table in facts.PROMOTION_TABLES[1:]:
+            assert not newest().has_verdict
+            written(instance, table, DAY)
         assert newest().has_verdict
         # The same rows in another order are the same metrics; other numbers are others, and want a verdict.
         metrics(lake, DAY, 0.5, ("b", "a"))

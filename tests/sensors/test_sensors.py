@@ -227,7 +227,8 @@ def test_training_evaluation_and_verdict_follow_each_other(environment, tmp_path
     assert verdict.partition_key == "2024-02-09|BTC-USD" and verdict.tags["crpbot/kind"] == "promotion"
     made(instance, verdict, dg.DagsterRunStatus.SUCCESS)
     assert judge(context).run_requests == []
-    publish(lake, "promotion/promoted_model", date(2024, 2, 9))
+    for table in facts.PROMOTION_TABLES:
+        publish(lake, table, date(2024, 2, 9))
     assert "has its verdict" in judge(context).skip_reason.skip_message
 
 

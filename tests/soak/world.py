@@ -41,8 +41,9 @@ class World:
     instance: dg.DagsterInstance
     lake: Lake
     clock: Path
-    workspace: Path
+    port: int
     events: list[Event] = field(default_factory=list)
+    server: subprocess.Popen[bytes] | None = None
     daemon: subprocess.Popen[bytes] | None = None
     started: float = field(default_factory=time.time)
 
@@ -54,12 +55,33 @@ class World:
         self.clock.write_text(moment.isoformat())
         self.tell("the clock is moved")
 
+    def start_server(self) -> None:
+        """The code server, in a group of its own together with the runs it starts."""
+        words = ["dagster", "api", "grpc", "-m", "crpbot_dagster.definitions", "-h", "127.0.0.1", "-p", str(self.port)]
+        self.server = self._start("code_server", words)
+
     def start_daemon(self) -> None:
-        command = [sys.executable, "-m", "dagster._daemon", "run", "-w", str(self.workspace)]
-        self.daemon = subprocess.Popen(
-            command, cwd=self.workspace.parent, start_new_session=True, **_quiet(self, "daemon")
-        )
-        self.tell("the daemon starts")
+        workspace = Path(os.environ["DAGSTER_HOME"]) / "workspace.yaml"
+        server = f"{{host: 127.0.0.1, port: {self.port}, location_name: crpbot}}"
+        workspace.write_text(f"load_from:\n  - grpc_server: {server}\n")
+        self.daemon = self._start("daemon", ["dagster._daemon", "run", "-w", str(workspace)])
+
+    def _start(self, name: str, words: list[str]) -> subprocess.Popen[bytes]:
+        with (self.config.home_dir / f"{name}.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", *words], cwd=os.environ["DAGSTER_HOME"], env=environment(), stdout=log,
+                stderr=log, start_new_session=True,
+            )  # fmt: skip
+        self.tell(f"the {name.replace('_', ' ')} starts")
+        return process
+
+    def cut_power(self) -> None:
+        """Kill the daemon, the code server and every run at once."""
+        assert self.server is not None
+        self.kill_daemon()
+        os.killpg(self.server.pid, signal.SIGKILL)
+        self.server.wait()
+        self.tell("the code server and its runs are killed, -9")
 
     def kill_daemon(self) -> None:
         assert self.daemon is not None
@@ -135,11 +157,6 @@ class World:
         return "\n".join(rows)
 
 
-def _quiet(world: "World", name: str) -> dict[str, object]:
-    log = (world.config.home_dir / f"{name}.log").open("ab")
-    return {"stdout": log, "stderr": log, "env": environment()}
-
-
 def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(PROJECT)}
 
@@ -151,27 +168,6 @@ def crpbot(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 @contextmanager
-def code_server(folder: Path) -> Iterator[Path]:
-    """Run the code server on a free port and yield a workspace file that names it."""
-    with socket.create_server(("127.0.0.1", 0)) as door:
-        port = door.getsockname()[1]
-    words = ["api", "grpc", "-m", "crpbot_dagster.definitions", "-h", "127.0.0.1", "-p", str(port)]
-    log = (folder / "code_server.log").open("ab")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "dagster", *words], cwd=folder, env=environment(), stdout=log, stderr=log,
-        start_new_session=True,
-    )  # fmt: skip
-    workspace = folder / "workspace.yaml"
-    server = f"{{host: 127.0.0.1, port: {port}, location_name: crpbot}}"
-    workspace.write_text(f"load_from:\n  - grpc_server: {server}\n")
-    try:
-        yield workspace
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)  # its runs are of its group
-        process.wait()
-
-
-@contextmanager
 def world(seed: Callable[[], None]) -> Iterator[World]:
     """Start everything on the settings of the environment; ``seed`` fills the lake before the sensors look."""
     before = dict(os.environ)
@@ -180,17 +176,20 @@ def world(seed: Callable[[], None]) -> Iterator[World]:
         with platform(market=True) as config:
             seed()
             assert config.clock is not None
-            home = Path(os.environ["DAGSTER_HOME"])
-            with code_server(home) as workspace, dg.DagsterInstance.get() as instance:
+            with socket.create_server(("127.0.0.1", 0)) as door:
+                port = door.getsockname()[1]
+            with dg.DagsterInstance.get() as instance:
                 lake = Lake(url=config.lake_url, market=config.stamp, start_day=config.start_day.isoformat())
-                made = World(config, instance, lake, config.clock, workspace)
+                made = World(config, instance, lake, config.clock, port)
+                made.start_server()
                 made.start_daemon()
                 try:
                     yield made
                 finally:
-                    if made.daemon is not None and made.daemon.poll() is None:
-                        made.daemon.send_signal(signal.SIGTERM)
-                        made.daemon.wait(timeout=60)
+                    for process in (made.daemon, made.server):
+                        if process is not None and process.poll() is None:
+                            os.killpg(process.pid, signal.SIGKILL)
+                            process.wait()
     finally:
         os.environ.clear()
         os.environ.update(before)
