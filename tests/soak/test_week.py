@@ -8,6 +8,7 @@ nothing runs twice, one alert and one recovery per problem arrive. Prints the ti
 from collections import Counter
 from datetime import date, timedelta
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 
 import dagster as dg
@@ -31,8 +32,8 @@ SETTINGS = {
     "test_days": "3",
     "retrain_after_days": "5",
     "sensor_interval_s": "3",
-    # A network of seconds: what is tested is when it is trained.
-    **{"lstm_layers": "1", "lstm_hidden": "8", "lstm_dropout": "0", "lstm_sequence": "10", "lstm_stride": "10"},
+    # A network of seconds: what is tested is when it is trained. Every minute, or two days hold too few rows.
+    **{"lstm_layers": "1", "lstm_hidden": "8", "lstm_dropout": "0", "lstm_sequence": "10", "lstm_stride": "1"},
     **{"lstm_batch": "256", "lstm_epochs": "1", "torch_threads": "1"},
 }
 SENSORS = {"catch_up", "retraining", "promotion", "alerts"}
@@ -81,6 +82,8 @@ def week():
                 yield made, inbox
             finally:
                 print(f"\nsimulated         wall        event\n{made.timeline()}")
+                for name, took in made.tick_seconds().items():
+                    print(f"{name}: {len(took)} idle looks, median {median(took):.2f} s, longest {max(took):.2f} s")
                 for message in inbox.got:
                     print(f"\nmessage: {message['title']}\n{message['message']}")
                 patch.undo()

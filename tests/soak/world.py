@@ -14,6 +14,7 @@ from pathlib import Path
 
 import dagster as dg
 import httpx
+from dagster._core.scheduler.instigation import TickStatus
 
 from crpbot_dagster import settings
 from crpbot_dagster.instance import platform
@@ -21,6 +22,7 @@ from crpbot_dagster.resources.lake import Lake
 from crpbot_dagster.sensors import facts
 from crpbot_dagster.settings import PROJECT, Settings
 
+REASON_LETTERS = 70
 PATIENCE_S = 900.0  # per step; a busy machine is slow, a stuck platform never arrives
 
 
@@ -117,6 +119,15 @@ class World:
             counts[state.instigator_name] = sum(t.is_completed for t in found)
         return counts
 
+    def tick_seconds(self) -> dict[str, list[float]]:
+        """How long each evaluation of each sensor took that asked for nothing, from the daemon's side."""
+        found: dict[str, list[float]] = {}
+        for state in self.instance.all_instigator_state():
+            for tick in self.instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=5_000):
+                if tick.status == TickStatus.SKIPPED and tick.end_timestamp is not None:
+                    found.setdefault(state.instigator_name, []).append(tick.end_timestamp - tick.timestamp)
+        return found
+
     def failed_ticks(self) -> list[str]:
         return [
             f"{state.instigator_name}: {tick.error.message if tick.error else ''}"
@@ -143,9 +154,8 @@ class World:
             name = f"{tags['crpbot/kind']} {tags['crpbot/symbol']} {tags['crpbot/day']}"
             asked = record.create_timestamp.replace(tzinfo=UTC).timestamp()
             moment = tags["crpbot/requested_at"]
-            lines.append(
-                Event(asked, moment, f"asked: {name}, attempt {tags['crpbot/attempt']}: {tags['crpbot/reason']}")
-            )
+            reason = tags["crpbot/reason"][:REASON_LETTERS]
+            lines.append(Event(asked, moment, f"asked: {name}, attempt {tags['crpbot/attempt']}: {reason}"))
             if record.end_time is not None:
                 took = record.end_time - (record.start_time or record.end_time)
                 lines.append(Event(record.end_time, "", f"ended: {name} {run.status.value} after {took:.0f} s"))
