@@ -115,9 +115,16 @@ def test_make_targets_named_in_the_text_are_there() -> None:
     for command in sorted(mentioned):
         done = subprocess.run(["make", "-n", *command.split()[1:]], cwd=PROJECT, capture_output=True, text=True)
         assert done.returncode == 0, f"{command}: {done.stderr}"
-    done = subprocess.run(["make", "-n", "train", "COIN=BTC", "EPOCHS=20"], cwd=PROJECT, capture_output=True, text=True)
+    done = subprocess.run(
+        ["make", "--no-print-directory", "-n", "train", "COIN=BTC", "EPOCHS=20"],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+    )
     assert done.stdout.rstrip().endswith("crpbot train BTC --epochs 20")
-    unnamed = subprocess.run(["make", "-n", "train"], cwd=PROJECT, capture_output=True, text=True)
+    unnamed = subprocess.run(
+        ["make", "--no-print-directory", "-n", "train"], cwd=PROJECT, capture_output=True, text=True
+    )
     assert unnamed.returncode != 0 and "name a coin" in unnamed.stderr
 
 
