@@ -82,7 +82,7 @@ V4_FEATURES = (
     _f("spread_atr_ratio", "(high − low)/atr", "1", "≥ 0", "T.high, T.low, T.close", 15, "12/14", "as_is", "ours", "spread"),
     _f("volume_ma", "mean_20(volume)", "coin", "≥ 0", "T.volume", 20, "16/20", "log1p", "–", "volume"),
     _f("volume_ratio", "volume / volume_ma", "1", "[0, 20]", "T.volume", 20, "16/20", "as_is", "–", "volume"),
-    _f("volume_trend", "slope_20(volume) / volume_ma", "1/min", "[−0.286, 0.286]", "T.volume", 20, "16/20", "as_is", "ours", "volume"),
+    _f("volume_trend", "slope_20(volume) / volume_ma", "1/min", "[−0.434, 0.434]", "T.volume", 20, "16/20", "as_is", "ours", "volume"),
     _f("sma_7", "mean_7(close)", "USD", "> 0", "T.close", 7, "6/7", "excluded (−ln of #22)", "–", "moving_averages"),
     _f("sma_14", "mean_14(close)", "USD", "> 0", "T.close", 14, "12/14", "excluded (−ln of #23)", "–", "moving_averages"),
     _f("sma_21", "mean_21(close)", "USD", "> 0", "T.close", 21, "17/21", "excluded (−ln of #24)", "–", "moving_averages"),

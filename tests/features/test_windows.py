@@ -1,5 +1,7 @@
 """Window kernels: known answers, and the rules of nulls and flat windows."""
 
+import itertools
+
 import naive
 import numpy as np
 import pytest
@@ -7,6 +9,8 @@ import pytest
 from crpbot_dagster.assets.features import windows as w
 from crpbot_dagster.assets.features.microstructure import amihud
 from crpbot_dagster.assets.features.price import relative_strength_index, volatility_regime
+from crpbot_dagster.tables.features import V4
+from crpbot_dagster.tables.schema import bounds
 
 NAN = float("nan")
 
@@ -97,3 +101,17 @@ def test_ratio_and_share_are_null_on_a_zero_denominator() -> None:
     zero, one = np.array([0.0]), np.array([1.0])
     assert np.isnan(w.ratio(one, zero))[0] and np.isnan(w.share(zero, zero))[0]
     assert w.share(np.array([3.0]), one)[0] == 0.5
+
+
+def test_the_range_of_volume_trend_holds_for_every_way_to_lack_four_rows_of_twenty() -> None:
+    """Seen on Bitfinex, 2018-08-31: a minute of volume after a gap, in a window that is otherwise without any."""
+    column = V4.column("volume_trend")
+    stated = bounds(column.range).high or 0.0
+    extremes = []
+    for rows in itertools.combinations(range(20), 16):
+        at = np.array(rows) - np.mean(rows)
+        extremes.append(16 * np.abs(at).max() / (at @ at))
+    assert 0.99 * stated < max(extremes) <= stated
+    volume = np.array([0.0] * 15 + [np.nan] * 4 + [5.0])
+    seen = w.window_slope(volume, 20, 16)[-1] / np.nanmean(volume)
+    assert seen == pytest.approx(max(extremes))

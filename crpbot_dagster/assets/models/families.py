@@ -84,8 +84,8 @@ def _fit_logistic(slices: Slices, settings: Numbers) -> tuple[Model, int, Histor
 def _fit_lstm(slices: Slices, settings: Numbers) -> tuple[Model, int, History]:
     from crpbot_dagster.assets.models import lstm, train
 
-    ends = slices.fit.minutes[slices.fit.rows]
-    fit = slices.fit.take(ends % settings["lstm_stride"] == 0)
+    # Neighbouring labels overlap: a stride loses little and saves much, on the stop days too, scored at every epoch.
+    fit, stop = (s.take(s.minutes[s.rows] % settings["lstm_stride"] == 0) for s in (slices.fit, slices.stop))
     if len(fit.y) < LEAST_FIT_ROWS or len(slices.stop.y) < LEAST_HELD_OUT_ROWS:
         raise NotTrainable(
             f"{len(fit.y)} sequences to fit on (one in {settings['lstm_stride']} minutes) and {len(slices.stop.y)} to "
@@ -97,7 +97,7 @@ def _fit_lstm(slices: Slices, settings: Numbers) -> tuple[Model, int, History]:
         threads=settings["torch_threads"],
         device=settings["torch_device"],
     )
-    network, history = train.fit_network(lstm.build, fit, slices.stop, settings, loop)
+    network, history = train.fit_network(lstm.build, fit, stop, settings, loop)
     return network, len(fit.y), history
 
 
