@@ -1,9 +1,9 @@
 """Dagster's default run launcher, able to say whether the process of a run still lives.
 
 Without it a run whose code server was killed, or whose machine went down, stays "started" for ever: it keeps its place
-in the run queue and its partition is never asked for again. Run monitoring (``dagster.yaml``) asks ``check`` every half
-minute and fails the dead; a run that outlives its code server counts as dead, for nobody can be asked about it. Not here:
-a run that hangs; ``max_runtime_seconds`` ends it.
+in the run queue and its partition is never asked for again. Run monitoring (``dagster.yaml``) asks every half minute
+and fails the dead; a run that outlives its code server counts as dead, for nobody can be asked about it.
+Not here: a run that hangs; ``max_runtime_seconds`` ends it.
 """
 
 import os
