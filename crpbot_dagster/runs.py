@@ -5,7 +5,7 @@ Dagster on the shared instance, so the UI shows what the command line did. Not h
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 import dagster as dg
@@ -133,8 +133,16 @@ def plan(symbol: str, first: date, last: date, until: str, config: Settings, tod
 
 
 def without_held(steps: list[Step], held: Held) -> list[Step]:
-    """Return the steps of which a table is not held; a day that was left half done is built again whole."""
-    return [s for s in steps if any(s.day not in held.get(t, ()) for t in s.tables)]
+    """Return the steps of which a table is not held; a day that was left half done is made again.
+
+    What a source sent and the lake holds is not fetched, and paid for, again; what is made from it is.
+    """
+    left = []
+    for step in steps:
+        absent = {t for t in step.tables if step.day not in held.get(t, ())}
+        if absent:
+            left.append(replace(step, tables=tuple(t for t in step.tables if t in absent or not t.startswith("raw/"))))
+    return left
 
 
 def verdict_tables(stage: str) -> tuple[str, ...]:

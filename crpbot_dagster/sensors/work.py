@@ -217,7 +217,10 @@ def _day_run(symbol: str, day: date, state: State, rules: Rules) -> Request | st
     if lacking is not None:
         return f"{symbol} {day} waits for {lacking}"
     reason = f"not in the lake: {', '.join(sorted(absent))}" if absent else "the source did not have the day yet"
-    return _asked("day", symbol, day, rules.day_tables, reason, state, rules)
+    # What a source sent and the lake holds is not fetched, and paid for, again; what is made from it is made again.
+    tables = tuple(t for t in rules.day_tables if t in absent or not t.startswith("raw/"))
+    again = rules.day_tables if _awaited(symbol, day, state) else tables
+    return _asked("day", symbol, day, again, reason, state, rules)
 
 
 def _label_run(symbol: str, day: date, state: State, rules: Rules) -> Request | str | None:

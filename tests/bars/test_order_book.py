@@ -7,8 +7,8 @@ import naive_bars
 import numpy as np
 import polars as pl
 import pytest
+from bars.test_tape import assert_equal
 from conftest import with_clocks
-from test_tape import assert_equal
 
 from crpbot_dagster.assets.bars.book_minutes import book_1m, snapshot_agreement
 from crpbot_dagster.assets.bars.order_book import order_flow_imbalance

@@ -7,7 +7,7 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 import pytest
-from test_dataset_file import HEADER, row, write
+from raw.test_dataset_file import HEADER, row, write
 
 from crpbot_dagster.assets.raw.dataset_file import parse
 from crpbot_dagster.assets.raw.tardis import LEVEL_NAMES, SNAPSHOTS, TRADES, deduplicated, tardis_trades

@@ -8,7 +8,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 from pydantic import SecretStr
-from receiver import Receiver, receiver
+from sensors.receiver import Receiver, receiver
 
 from crpbot_dagster.resources.alerts import Alerts, NotDelivered, send_test
 from crpbot_dagster.sensors import alerts as sensor

@@ -132,7 +132,8 @@ def test_a_deleted_partition_is_asked_for_once_and_read_back(config, instance, l
     sensor, context = catch_up_sensor(config, lake), dg.build_sensor_context(instance=instance)
     (request,) = requests(sensor(context))
     assert request.run_key == "day|BTC-USD|2024-02-06|1" and request.partition_key == "2024-02-06|BTC-USD"
-    assert {"/".join(k.path) for k in request.asset_selection} == set(facts.DAY_TABLES)
+    made_again = {t for t in facts.DAY_TABLES if not t.startswith("raw/")}
+    assert {"/".join(k.path) for k in request.asset_selection} == made_again, "the sources are not asked again"
     assert request.tags["crpbot/reason"] == "not in the lake: features/v4"
     assert requests(sensor(context))[0].run_key == request.run_key  # a replayed tick
     run = made(instance, request, dg.DagsterRunStatus.STARTED)

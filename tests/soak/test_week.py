@@ -5,7 +5,6 @@ for two hours, a partition is deleted, the daemon is killed twice with -9, and o
 nothing runs twice, one alert and one recovery per problem arrive. Prints the timeline.
 """
 
-import sys
 from collections import Counter
 from datetime import date, timedelta
 from pathlib import Path
@@ -14,10 +13,8 @@ from tempfile import TemporaryDirectory
 
 import dagster as dg
 import pytest
-from world import World, crpbot, days_after, noon, world
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "sensors"))
-from receiver import Receiver, receiver
+from sensors.receiver import Receiver, receiver
+from soak.world import World, crpbot, days_after, noon, world
 
 from crpbot_dagster.sensors import facts
 
