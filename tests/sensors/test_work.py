@@ -63,12 +63,12 @@ def test_a_missing_day_is_asked_for_and_then_its_labels() -> None:
     assert asked(plan) == [("day", d(9))]
     assert plan.waits == ("BTC-USD 2024-02-08 labels wait for 2024-02-09",)
     assert plan.requests[0].tables == DAY_TABLES and "features/v5" in plan.requests[0].reason
+    assert asked(work.catch_up(without(lake(), (d(8), frozenset(LABELS))), RULES)) == [("label", d(8))]
 
 
 def test_what_a_source_sent_is_not_fetched_again_for_a_lost_table() -> None:
     plan = work.catch_up(without(lake(), (d(9), frozenset({"features/v5"}))), RULES)
     assert [r.tables for r in plan.requests] == [DAY_TABLES[1:]]
-    assert asked(work.catch_up(without(lake(), (d(8), frozenset(LABELS))), RULES)) == [("label", d(8))]
 
 
 def test_newest_first_but_a_look_back_first_of_all() -> None:
