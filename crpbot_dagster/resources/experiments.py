@@ -65,6 +65,7 @@ class Experiments(dg.ConfigurableResource):
             raise RuntimeError("no experiment tracker: start Dagster with `crpbot dev`, or set CRPBOT_MLFLOW_URL")
         if self._client is None:
             os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+            os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
             from mlflow import MlflowClient
 
             for noisy in ("mlflow", "alembic"):  # they announce each table they make
