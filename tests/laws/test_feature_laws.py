@@ -333,6 +333,10 @@ def test_l17_the_dictionary_is_the_catalogue() -> None:
         ]
         for name, table in (("v4", V4), ("v5", V5))
     }
+    # Where the catalogue was found wrong, the dictionary is right: docs/decisions/0011.
+    wrong, right = "volume_trend|1/min|[−0.286, 0.286]|", "volume_trend|1/min|[−0.434, 0.434]|"
+    assert sum(line.startswith(wrong) for line in expected["v4"]) == 1
+    expected["v4"] = [line.replace(wrong, right) for line in expected["v4"]]
     assert ours["v4"] == expected["v4"]
     assert ours["v5"] == expected["v4"] + expected["v5"]
 
