@@ -7,9 +7,10 @@ from pydantic import SecretStr
 
 from crpbot_dagster import settings
 from crpbot_dagster.assets import ROUTE
+from crpbot_dagster.instance import lake_of
 from crpbot_dagster.resources.exchanges import CoinbaseCandles
 from crpbot_dagster.resources.experiments import Experiments
-from crpbot_dagster.resources.lake import Door, Lake
+from crpbot_dagster.resources.lake import Door
 from crpbot_dagster.resources.tardis import TardisDatasets
 from crpbot_dagster.resources.warehouse import Warehouse
 from crpbot_dagster.sensors.alerts import alerts_sensor
@@ -22,7 +23,7 @@ from crpbot_dagster.settings import PREFIX, Settings
 
 def resources(config: Settings) -> dict[str, Any]:
     """Return the resources by key, from the settings."""
-    lake = _lake(config)
+    lake = lake_of(config)
     return {
         "lake": lake,
         "door": Door(lake=lake, base_dir=config.lake_url),
@@ -44,11 +45,6 @@ def resources(config: Settings) -> dict[str, Any]:
     }
 
 
-def _lake(config: Settings) -> Lake:
-    """Return a lake of its own for each that looks at it: an open one is not shared between threads."""
-    return Lake(url=config.lake_url, market=config.stamp, start_day=config.start_day.isoformat())
-
-
 def _from_environment(name: str, value: SecretStr | None) -> str:
     # By name: Dagster shows a resource's configuration in the UI and keeps it in its snapshots.
     return dg.EnvVar(f"{PREFIX}{name.upper()}") if value is not None else ""
@@ -61,12 +57,12 @@ def definitions(config: Settings) -> dg.Definitions:
         resources=resources(config),
         # On from the start: they leave a lake alone that is new or far behind, and say so.
         sensors=[
-            catch_up_sensor(config, _lake(config)),
-            retraining_sensor(config, _lake(config)),
-            promotion_sensor(config, _lake(config)),
+            catch_up_sensor(config, lake_of(config)),
+            retraining_sensor(config, lake_of(config)),
+            promotion_sensor(config, lake_of(config)),
             alerts_sensor(config),
         ],
-        schedules=[daily_schedule(config, _lake(config))],
+        schedules=[daily_schedule(config, lake_of(config))],
         # Three trivial steps take 1.9 s in process and 6.8 s with a process each; runs are parallel instead.
         executor=dg.in_process_executor,
     )

@@ -1,7 +1,7 @@
 """The one Dagster instance every verb uses, and the servers it stands on.
 
 Starts the embedded Postgres unless a URL is set, puts ``dagster.yaml`` where Dagster looks for it, and serves
-the local market when the data does not come from the vendors. Not here: what the verbs do (``cli.py``).
+the local market when the data does not come from the vendors. Not here: what the verbs do (``cli/``).
 """
 
 import os
@@ -13,8 +13,6 @@ from pathlib import Path
 from crpbot_dagster import settings
 from crpbot_dagster.resources import postgres
 from crpbot_dagster.resources.lake import Lake
-from crpbot_dagster.sandbox.market import MarketSpec
-from crpbot_dagster.sandbox.server import create_app, serve
 from crpbot_dagster.settings import PROJECT, Settings, SettingsError
 
 
@@ -31,6 +29,8 @@ def platform(market: bool) -> Iterator[Settings]:
     SettingsError
         ``dagster.yaml`` is not beside the package: the project must be installed from its checkout.
     """
+    from crpbot_dagster.sandbox.server import serve
+
     config = settings.load()
     with ExitStack() as stack:
         if config.postgres_url is None:
@@ -49,12 +49,15 @@ def platform(market: bool) -> Iterator[Settings]:
 
 
 def lake_of(config: Settings) -> Lake:
-    """Return the lake that the settings name."""
+    """Return the lake that the settings name; one for each that looks at it: threads do not share an open one."""
     return Lake(url=config.lake_url, market=config.stamp, start_day=config.start_day.isoformat())
 
 
 def market_app(config: Settings, api_key: str | None = None):  # type: ignore[no-untyped-def]
     """Return the local market's web application: simulated, or the recordings."""
+    from crpbot_dagster.sandbox.market import MarketSpec
+    from crpbot_dagster.sandbox.server import create_app
+
     if config.market == "recordings":
         # With candle files alone there are no recordings: every other source answers that it has none.
         return create_app(None, config.recordings or config.candle_files, api_key)

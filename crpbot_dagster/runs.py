@@ -1,7 +1,7 @@
 """Running the route: which partitions a verdict needs, and materialising them day by day in one process.
 
 The plan is data, so that ``--dry-run`` prints what ``run`` would do. Every materialisation goes through
-Dagster on the shared instance, so the UI shows what the command line did. Not here: the commands (``cli.py``).
+Dagster on the shared instance, so the UI shows what the command line did. Not here: the commands (``cli/``).
 """
 
 from collections.abc import Callable, Mapping
@@ -12,19 +12,17 @@ import dagster as dg
 from dagster._utils.error import SerializableErrorInfo
 
 from crpbot_dagster import definitions, partitions, settings
-from crpbot_dagster.assets import ROUTE
+from crpbot_dagster.assets import DAY_TABLES, EVALUATION_TABLES, LABELS, ROUTE, TRACK_RECORD, made_again, tables_of
 from crpbot_dagster.assets.evaluations.assets import model_day
 from crpbot_dagster.resources.lake import Lake
 from crpbot_dagster.resources.launcher import PROCESS_TAG, this_process
 from crpbot_dagster.settings import Settings
-from crpbot_dagster.tables import CANDLES
+from crpbot_dagster.tables import CANDLES, TABLES
 from crpbot_dagster.tables.results import FAMILIES
 
 STAGES = tuple(ROUTE)
 VOLUME_DAYS = 7  # bars/trades_1m asks for the volumes of the seven days before
 LOOK_BACK_DAYS = 1  # features read the minutes of the day before
-LABELS = "features/labels"
-TRACK_RECORD = "evaluations/daily_predictions"  # of each labelled day after a verdict, never part of the verdict
 
 
 class PlanError(ValueError):
@@ -42,11 +40,6 @@ class Step:
 
 Held = Mapping[str, frozenset[date]]
 """Table → the days of one symbol that the lake holds, published whole; a day without rows is held too."""
-
-
-def tables_of(stage: str) -> tuple[str, ...]:
-    """Return the tables of a stage, in the order of the route."""
-    return tuple("/".join(a.key.path) for a in ROUTE[stage])
 
 
 WARM_VOLUMES = ("raw/tardis_trades", *(t.name for t in CANDLES.values()), "bars/volume_1d")
@@ -111,7 +104,7 @@ def plan(symbol: str, first: date, last: date, until: str, config: Settings, tod
     if "bars" in reached:
         steps += [Step(symbol, d, WARM_VOLUMES) for d in _days_before(first, VOLUME_DAYS, look_back, config)]
     steps += [Step(symbol, d, WARM_BARS) for d in _days_before(first, look_back, 0, config)]
-    daily = [t for s in reached if s in ("raw", "bars", "features") for t in tables_of(s) if t != LABELS]
+    daily = [t for t in DAY_TABLES if TABLES[t].stage in reached]
     verdicts = held.get("promotion/promoted_model", frozenset()) if "evaluations" in reached else frozenset()
 
     def labels_of(day: date) -> Step:
@@ -126,28 +119,21 @@ def plan(symbol: str, first: date, last: date, until: str, config: Settings, tod
     after = last + timedelta(days=1)
     if "features" in reached and all(after in held.get(t, ()) for t in ("bars/trades_1m", "bars/book_1m")):
         steps.append(labels_of(last))
+    made = {"evaluations": EVALUATION_TABLES, "promotion": tables_of("promotion")}
     if "models" in reached:
         steps.append(Step(symbol, model_day(last, config.test_days), tables_of("models")))
-    steps += [Step(symbol, last, verdict_tables(s)) for s in ("evaluations", "promotion") if s in reached]
+    steps += [Step(symbol, last, made[s]) for s in ("evaluations", "promotion") if s in reached]
     return steps
 
 
 def without_held(steps: list[Step], held: Held) -> list[Step]:
-    """Return the steps of which a table is not held; a day that was left half done is made again.
-
-    What a source sent and the lake holds is not fetched, and paid for, again; what is made from it is.
-    """
+    """Return the steps of which a table is not held; a day that was left half done is made again."""
     left = []
     for step in steps:
         absent = {t for t in step.tables if step.day not in held.get(t, ())}
         if absent:
-            left.append(replace(step, tables=tuple(t for t in step.tables if t in absent or not t.startswith("raw/"))))
+            left.append(replace(step, tables=made_again(step.tables, absent)))
     return left
-
-
-def verdict_tables(stage: str) -> tuple[str, ...]:
-    """Return the tables of a stage that a verdict makes."""
-    return tuple(t for t in tables_of(stage) if t != TRACK_RECORD)
 
 
 def check_range(first: date, last: date, config: Settings, today: date) -> None:

@@ -1,6 +1,6 @@
 """One process per symbol for the in-process backfill: the lake takes concurrent writers, Python's lock does not.
 
-Not here: what is run (``runs.py``), how it looks (``cli.py``).
+Not here: what is run (``runs.py``), how it looks (``cli/progress.py``).
 """
 
 import multiprocessing

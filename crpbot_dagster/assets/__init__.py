@@ -1,4 +1,9 @@
-"""The route from tick to verdict: its stages in order, each a folder, a Dagster group and a key prefix."""
+"""The route from tick to verdict: its stages in order, each a folder, a Dagster group and a key prefix.
+
+And which tables are made together. Not here: when (``runs.py``, ``sensors/``).
+"""
+
+from collections.abc import Collection
 
 import dagster as dg
 
@@ -19,3 +24,22 @@ ROUTE: dict[str, tuple[dg.AssetsDefinition, ...]] = {
     "evaluations": EVALUATIONS,
     "promotion": PROMOTION,
 }
+
+
+def tables_of(*stages: str) -> tuple[str, ...]:
+    """Return the tables of some stages, in the order of the route."""
+    return tuple("/".join(asset.key.path) for stage in stages for asset in ROUTE[stage])
+
+
+LABELS = "features/labels"  # of a day, once the next one is there
+TRACK_RECORD = "evaluations/daily_predictions"  # of a labelled day after a verdict; before the first there is none
+DAY_TABLES = tuple(t for t in tables_of("raw", "bars", "features") if t != LABELS)
+EVALUATION_TABLES = tuple(t for t in tables_of("evaluations") if t != TRACK_RECORD)  # of a verdict
+
+
+def made_again(tables: tuple[str, ...], absent: Collection[str]) -> tuple[str, ...]:
+    """Return the tables to make when some of ``tables`` are absent: those, and what is made from them.
+
+    What a source sent and the lake holds is not fetched, and paid for, again.
+    """
+    return tuple(t for t in tables if t in absent or not t.startswith("raw/"))

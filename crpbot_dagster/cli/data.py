@@ -16,6 +16,7 @@ from rich.table import Table as Grid
 
 from crpbot_dagster.cli.terminal import MISSING, OK, USAGE, AsJson, configured, stop
 from crpbot_dagster.tables import TABLES
+from crpbot_dagster.tables.features import origins
 from crpbot_dagster.tables.papers import PAPERS
 from crpbot_dagster.tables.schema import Column, Table
 
@@ -129,7 +130,9 @@ def _facts(c: Column, tables: list[Table]) -> dict[str, Any]:
         "unit": c.unit,
         "type": str(c.dtype),
         "range": "" if c.range == "R" else c.range,
-        "reads": ", ".join(r.replace("T.", "bars/trades_1m.").replace("B.", "bars/book_1m.") for r in c.reads),
+        "reads": ", ".join(
+            [*(f"{table}.{column}" for table, column in origins(c)), *(r for r in c.reads if "." not in r)]
+        ),
         "reach": f"{c.reach} minutes, its own included" if c.reach is not None else "",
         "null": "never" if c.required else null,
         "model input": c.transform,

@@ -77,12 +77,13 @@ def evaluate(coin: Coin, to: VerdictDay = None, as_json: AsJson = False) -> None
     Example: crpbot evaluate BTC
     """
     from crpbot_dagster import runs
+    from crpbot_dagster.assets import EVALUATION_TABLES, tables_of
     from crpbot_dagster.instance import lake_of
 
     config = configured()
     symbol = symbol_of(coin, config)
-    day = day_of(to, "--to") or _newest(symbol, runs.tables_of("models"), "train", config, config.test_days + 1)
-    code = execute({symbol: [runs.Step(symbol, day, runs.verdict_tables("evaluations"))]}, as_json)
+    day = day_of(to, "--to") or _newest(symbol, tables_of("models"), "train", config, config.test_days + 1)
+    code = execute({symbol: [runs.Step(symbol, day, EVALUATION_TABLES)]}, as_json)
     raise typer.Exit(show_metrics(lake_of(config), symbol, day, as_json) if code == OK else code)
 
 
@@ -92,11 +93,12 @@ def promote(coin: Coin, to: VerdictDay = None, as_json: AsJson = False) -> None:
     Example: crpbot promote BTC
     """
     from crpbot_dagster import runs
+    from crpbot_dagster.assets import tables_of
 
     config = configured()
     symbol = symbol_of(coin, config)
     day = day_of(to, "--to") or _newest(symbol, ("evaluations/metrics",), "evaluate", config)
-    code = execute({symbol: [runs.Step(symbol, day, runs.verdict_tables("promotion"))]}, as_json)
+    code = execute({symbol: [runs.Step(symbol, day, tables_of("promotion"))]}, as_json)
     raise typer.Exit(show_verdicts([symbol], day, as_json) if code == OK else code)
 
 

@@ -114,8 +114,8 @@ def demo(as_json: AsJson = False) -> None:
         f"state in {config.home_dir}"
     )
     console.print(
-        f"demo profile of the LSTM: {', '.join(f'{n} {v}' for n, v in profile.items()) or 'none, all is set'}; the "
-        "network of the settings is larger",
+        f"demo profile of the LSTM: {', '.join(f'{n} {v}' for n, v in profile.items()) or 'none, all is set'}; "
+        "CRPBOT_LSTM_* sets another",
         highlight=False,
     )
     started = time.perf_counter()

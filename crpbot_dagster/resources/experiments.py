@@ -205,8 +205,7 @@ def _save_model(folder: Path, training: Training) -> None:
         files["manifest"].write_text(training.manifest)
         files["weights"].write_bytes(training.weights)
         # The signature is stated, so MLflow need not run the model on an example to guess it.
-        for told in ("input example was not provided", "Add type hints to the `predict` method"):
-            warnings.filterwarnings("ignore", message=f"(?s).*{told}", category=UserWarning)
+        warnings.filterwarnings("ignore", message="(?s).*input example was not provided", category=UserWarning)
         pyfunc.save_model(
             folder,
             python_model=str(training.code),

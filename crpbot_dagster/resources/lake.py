@@ -35,6 +35,7 @@ from crpbot_dagster.tables import TABLES
 from crpbot_dagster.tables.schema import Table
 
 STATES = ("complete", "empty", "partial", "missing", "not_licensed", "not_configured")
+ANSWERED = ("complete", "partial", "empty")  # the source answered: what is held is what happened
 STATE_CODE = {name: code for code, name in enumerate(STATES, start=1)}
 WITHOUT_ROWS = frozenset(
     STATE_CODE[s] for s in ("empty", "missing", "not_licensed", "not_configured")
@@ -283,10 +284,9 @@ class Lake(dg.ConfigurableResource):
         return None if code is None else STATES[code - 1]
 
     def states(self, table: str, symbol: str, days: Iterable[date]) -> dict[date, str | None]:
-        """Return the state of each of ``days``, None where it was never published; opens the table once."""
-        delta = self.delta(table)
-        codes = {d: None if delta is None else delta.transaction_version(f"{symbol}|{d.isoformat()}") for d in days}
-        return {d: None if code is None else STATES[code - 1] for d, code in codes.items()}
+        """Return the state of each of ``days``, None where it was never published or was deleted."""
+        wanted = list(days)
+        return dict.fromkeys(wanted) | self.held(table, symbol, wanted)
 
     def keep_held(self, table: str, symbol: str, day: date, state: str, said: str) -> None:
         """Refuse to replace a day the lake holds by the news that there is none.
@@ -296,16 +296,14 @@ class Lake(dg.ConfigurableResource):
         WouldErase
             ``state`` is missing, not_licensed or not_configured and the lake holds the day.
         """
-        answered = ("complete", "partial", "empty")
-        is_held = self.state(table, symbol, day) in answered and day in self.held(table, symbol, [day])
-        if state not in answered and is_held:
+        if state not in ANSWERED and self.held(table, symbol, [day]).get(day) in ANSWERED:
             raise WouldErase(
                 f"{said} is {state} now, but the lake holds {table} of {symbol} {day}: it stays as it was. Check the "
                 "source and its licence before running it again"
             )
 
     def held(self, table: str, symbol: str, days: Iterable[date]) -> dict[date, str]:
-        """Return those of ``days`` that are there, with why: ``rows``, or the state of a day that needs none.
+        """Return those of ``days`` that are there, with their state.
 
         Deleting a partition's files leaves its state in the log: a day said to be complete without a file is gone.
         """
@@ -315,9 +313,8 @@ class Lake(dg.ConfigurableResource):
         filled = {p["day"] for p in delta.partitions() if p["symbol"] == symbol}
         found = {}
         for day in days:
-            if day.isoformat() in filled:
-                found[day] = "rows"
-            elif (code := delta.transaction_version(f"{symbol}|{day.isoformat()}")) in WITHOUT_ROWS:
+            code = delta.transaction_version(f"{symbol}|{day.isoformat()}")
+            if code is not None and (day.isoformat() in filled or code in WITHOUT_ROWS):
                 found[day] = STATES[code - 1]
         return found
 

@@ -9,6 +9,7 @@ import importlib.util
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,16 @@ def read_model(path: Path) -> SqlModel:
     if absent:
         raise ModelError(f"{path.name}: {table} needs the columns {', '.join(absent)}")
     return SqlModel(table, sql, tuple(names), {c: _origins(c, sql, schema) for c in made})
+
+
+def lineage_of(model: SqlModel) -> dg.TableColumnLineage:
+    """Return where the columns of a model come from, as Dagster wants it."""
+    return dg.TableColumnLineage(
+        {
+            column: [dg.TableColumnDep(dg.AssetKey(t.split("/")), c) for t, c in origins]
+            for column, origins in model.lineage.items()
+        }
+    )
 
 
 def _origins(column: str, sql: str, schema: dict[str, Any]) -> tuple[tuple[str, str], ...]:
@@ -201,9 +212,18 @@ class Warehouse(dg.ConfigurableResource):
             _view(connection, self.lake, table)
         return connection.execute(sql, parameters or None).pl()
 
-    def build(self, model: SqlModel, **parameters: Any) -> pl.DataFrame:
-        """Run a SQL model for one partition."""
-        return self.query(model.sql, **parameters)
+    def made(self, model: SqlModel, symbol: str, day: date) -> tuple[pl.DataFrame, dict[str, float]]:
+        """Run a SQL model for one partition; return its rows, and of each assertion how many offend.
+
+        Raises
+        ------
+        IncompleteError
+            The day of an input is not in the lake.
+        """
+        for table in model.inputs:
+            self.lake.window(table, symbol, day, day)
+        frame = self.query(model.sql, symbol=symbol, day=day)
+        return frame, self.offending(frame, model.table)
 
     def offending(self, frame: pl.DataFrame, table: str) -> dict[str, float]:
         """Run the table's assertions over the unpublished ``frame``; assertion name → offending rows."""

@@ -9,7 +9,7 @@ from datetime import date, datetime
 import dagster as dg
 
 from crpbot_dagster import instruments, partitions
-from crpbot_dagster.assets import ROUTE
+from crpbot_dagster.assets import DAY_TABLES, LABELS, TRACK_RECORD, tables_of
 from crpbot_dagster.resources.lake import Lake
 from crpbot_dagster.sensors import work
 from crpbot_dagster.sensors.work import Attempt, Day, Kind, Plan, Request, Rules, Span, State, Status
@@ -28,17 +28,8 @@ IN_FLIGHT = (
 REMEMBERED_RUNS = 20  # per symbol and kind, where no days are named
 SHOWN_WAITS = 12
 
-
-def tables_of(*stages: str) -> tuple[str, ...]:
-    """Return the tables of some stages, in the order of the route."""
-    return tuple("/".join(asset.key.path) for stage in stages for asset in ROUTE[stage])
-
-
-DAY_TABLES = tuple(t for t in tables_of("raw", "bars", "features") if t != "features/labels")
-TRACK_RECORD = "evaluations/daily_predictions"  # of labelled days after a verdict; before the first there is none
-LABEL_TABLES = ("features/labels", TRACK_RECORD)
+LABEL_TABLES = (LABELS, TRACK_RECORD)
 TRAINING_TABLES = tables_of("models")
-EVALUATION_TABLES = ("evaluations/predictions", "evaluations/metrics")
 PROMOTION_TABLES = tables_of("promotion")
 
 

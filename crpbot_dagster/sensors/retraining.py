@@ -13,7 +13,9 @@ from datetime import date, datetime, timedelta
 import dagster as dg
 import polars as pl
 
+from crpbot_dagster.assets import EVALUATION_TABLES
 from crpbot_dagster.assets.evaluations.assets import model_day
+from crpbot_dagster.assets.evaluations.metrics import hits
 from crpbot_dagster.resources.lake import Lake
 from crpbot_dagster.sensors import facts
 from crpbot_dagster.sensors.work import Attempt, Kind, Plan, Request, next_attempt, of
@@ -173,7 +175,7 @@ def rules_of(config: Settings) -> Rules:
         config.retrain_accuracy_days,
         config.catch_up_retry_h,
         facts.TRAINING_TABLES,
-        facts.EVALUATION_TABLES,
+        EVALUATION_TABLES,
         inputs,
     )
 
@@ -216,16 +218,15 @@ def verdict_of(lake: Lake, symbol: str, attempts: tuple[Attempt, ...]) -> Verdic
 
 def record_of(lake: Lake, symbol: str, verdict_day: date) -> tuple[DayRecord, ...]:
     """Return the chosen family's days after a verdict, counted as the metrics count: no call is half right."""
-    p, y = pl.col("p_up_15m"), pl.col("y_up_15m")
-    right = pl.when(p == 0.5).then(0.5).otherwise(((p > 0.5) == (y == 1)).cast(pl.Float64))
-    rows = (
+    told = (
         lake.scan("evaluations/daily_predictions", symbol, verdict_day, date.max)
-        .filter(pl.col("is_chosen") & (pl.col("verdict_day") == verdict_day) & p.is_not_null() & y.is_not_null())
-        .group_by("day")
-        .agg(right.sum().alias("right"), pl.len().alias("n"))
-        .sort("day")
+        .filter(pl.col("is_chosen") & (pl.col("verdict_day") == verdict_day))
+        .select("day", pl.col("p_up_15m"), pl.col("y_up_15m").cast(pl.Float64))
+        .drop_nulls()
         .collect()
     )
+    right = pl.Series("right", hits(told["p_up_15m"].to_numpy(), told["y_up_15m"].to_numpy()))
+    rows = told.with_columns(right).group_by("day").agg(pl.col("right").sum(), pl.len().alias("n")).sort("day")
     return tuple(DayRecord(r["day"], r["right"], r["n"]) for r in rows.iter_rows(named=True))
 
 
@@ -234,7 +235,7 @@ def retraining_sensor(config: Settings, lake: Lake) -> dg.SensorDefinition:
 
     @dg.sensor(
         name="retraining",
-        target=facts.selection((*facts.TRAINING_TABLES, *facts.EVALUATION_TABLES)),
+        target=facts.selection((*facts.TRAINING_TABLES, *EVALUATION_TABLES)),
         minimum_interval_seconds=config.sensor_interval_s,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Trains and judges a symbol's models after enough new labelled days, or when the chosen one slips.",

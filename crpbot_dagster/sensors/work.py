@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Literal
 
+from crpbot_dagster.assets import made_again
+
 READY_AFTER = timedelta(hours=6, minutes=30)  # Tardis has a day about 06:00 UTC of the next
 TAKE_OVER_AFTER = timedelta(hours=7)  # from then on a day the schedule did not bring is the catch-up sensor's
 LATE_AFTER = timedelta(days=3)  # counted from the day's start: a primary source that has no file by then has a gap
@@ -208,8 +210,8 @@ def _far_behind(symbol: str, span: Span | None, first: date) -> str:
 
 def _day_run(symbol: str, day: date, state: State, rules: Rules) -> Request | str | None:
     facts = state.days[symbol, day]
-    absent = facts.absent & set(rules.day_tables)
-    if not absent and not _awaited(symbol, day, state):
+    absent, awaited = facts.absent & set(rules.day_tables), _awaited(symbol, day, state)
+    if not absent and not awaited:
         return None
     if (symbol, day) in state.in_flight:
         return f"{symbol} {day}: a run is in flight"
@@ -217,10 +219,8 @@ def _day_run(symbol: str, day: date, state: State, rules: Rules) -> Request | st
     if lacking is not None:
         return f"{symbol} {day} waits for {lacking}"
     reason = f"not in the lake: {', '.join(sorted(absent))}" if absent else "the source did not have the day yet"
-    # What a source sent and the lake holds is not fetched, and paid for, again; what is made from it is made again.
-    tables = tuple(t for t in rules.day_tables if t in absent or not t.startswith("raw/"))
-    again = rules.day_tables if _awaited(symbol, day, state) else tables
-    return _asked("day", symbol, day, again, reason, state, rules)
+    tables = rules.day_tables if awaited else made_again(rules.day_tables, absent)
+    return _asked("day", symbol, day, tables, reason, state, rules)
 
 
 def _label_run(symbol: str, day: date, state: State, rules: Rules) -> Request | str | None:

@@ -49,6 +49,18 @@ def _model(family: str) -> Table:
 
 MODELS = {family: _model(family) for family in FAMILIES}
 
+FAMILY = Column("family", TEXT, "", "model family, e.g. logistic_v5", required=True)
+MODEL_DAY = Column("model_day", pl.Date(), "", "partition of the model: its last day of knowledge", required=True)
+P_UP = Column("p_up_15m", F64, "1", "calibrated probability of up; null when an input is null", "[0, 1]")
+Y_UP = Column("y_up_15m", pl.Int8(), "flag", "the label", "{0,1}")
+LABEL_END = Column("label_end_ts", UTC_US, "UTC", "when the label was known", required=True)
+COVERAGE = Check(
+    "coverage",
+    False,
+    "at least 90 % of the minutes are predicted",
+    (Measure("share predicted", pl.col("p_up_15m").is_not_null().mean(), 0.9, 1),),
+)
+
 PREDICTIONS = Table(
     "evaluations/predictions",
     "one minute of a test day as one model family saw it, beside the label that came true",
@@ -56,24 +68,17 @@ PREDICTIONS = Table(
     columns(
         SYMBOL,
         DAY,
-        Column("family", TEXT, "", "model family, e.g. logistic_v5", required=True),
-        Column("model_day", pl.Date(), "", "partition of the model: its last day of knowledge", required=True),
+        FAMILY,
+        MODEL_DAY,
         Column("test_day", pl.Date(), "", "UTC day of the minute", required=True),
         TS,
-        Column("p_up_15m", F64, "1", "calibrated probability of up; null when an input is null", "[0, 1]"),
-        Column("y_up_15m", pl.Int8(), "flag", "the label", "{0,1}"),
+        P_UP,
+        Y_UP,
         Column("y_ret_15m", F64, "log", "the return behind the label"),
-        Column("label_end_ts", UTC_US, "UTC", "when the label was known", required=True),
+        LABEL_END,
     ),
     (Measure("rows inside the model's knowledge", (pl.col("test_day") <= pl.col("model_day")).sum(), 0, 0),),
-    (
-        Check(
-            "coverage",
-            False,
-            "at least 90 % of the minutes are predicted",
-            (Measure("share predicted", pl.col("p_up_15m").is_not_null().mean(), 0.9, 1),),
-        ),
-    ),
+    (COVERAGE,),
 )
 
 METRICS = Table(
@@ -119,26 +124,19 @@ DAILY_PREDICTIONS = Table(
     columns(
         SYMBOL,
         DAY,
-        Column("family", TEXT, "", "model family, e.g. logistic_v5", required=True),
-        Column("model_day", pl.Date(), "", "partition of the model: its last day of knowledge", required=True),
+        FAMILY,
+        MODEL_DAY,
         Column(
             "verdict_day", pl.Date(), "", "day of the verdict that judged the model last before this day", required=True
         ),
         Column("is_chosen", pl.Boolean(), "flag", "the family that verdict chose for the symbol", required=True),
         TS,
-        Column("p_up_15m", F64, "1", "calibrated probability of up; null when an input is null", "[0, 1]"),
-        Column("y_up_15m", pl.Int8(), "flag", "the label", "{0,1}"),
-        Column("label_end_ts", UTC_US, "UTC", "when the label was known", required=True),
+        P_UP,
+        Y_UP,
+        LABEL_END,
     ),
     (Measure("rows not after their verdict", (pl.col("day") <= pl.col("verdict_day")).sum(), 0, 0),),
-    (
-        Check(
-            "coverage",
-            False,
-            "at least 90 % of the minutes are predicted",
-            (Measure("share predicted", pl.col("p_up_15m").is_not_null().mean(), 0.9, 1),),
-        ),
-    ),
+    (COVERAGE,),
 )
 
 LEADERBOARD = Table(

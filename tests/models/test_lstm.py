@@ -184,9 +184,23 @@ def test_the_scaler_sees_fit_rows_only_and_the_network_scaled_ones(labelled, tra
     assert np.abs(np.median(held, axis=0)).max() < 5 and np.median(held.std(axis=0)) < 3
 
 
-def test_a_stride_thins_the_fit_rows_alone(labelled, trained) -> None:
-    thinned = train("lstm_v4", samples(*labelled, V4, 5), SPLIT, SMALL | {"lstm_stride": 1})
-    assert thinned.fit_rows_n == trained.fit_rows_n
+def test_a_stride_leaves_out_the_labels_between_on_fit_and_stop_days(labelled, monkeypatch) -> None:
+    """Labels between the strides cannot matter there; what is calibrated on is not thinned."""
+    monkeypatch.setattr("crpbot_dagster.assets.models.families.LEAST_FIT_ROWS", 500)
+    features, y = labelled
+    thin, day = SMALL | {"lstm_stride": 2}, pl.col("ts").dt.date()
+    odd = (pl.col("ts").dt.epoch("s") // 60 % 2 == 1) & (day < DAYS[2])
+    flipped = y.with_columns(pl.when(odd).then(1 - pl.col("y_up_15m")).otherwise(pl.col("y_up_15m")).alias("y_up_15m"))
+    one, two = (train("lstm_v4", samples(features, labels_, V4, 5), SPLIT, thin) for labels_ in (y, flipped))
+    assert one.history == two.history and one.fit_rows_n == two.fit_rows_n
+    whole = train("lstm_v4", samples(features, y, V4, 5), SPLIT, SMALL)
+    assert one.fit_rows_n == pytest.approx(whole.fit_rows_n / 2, rel=0.02)
+    assert one.calibrate_rows_n == whole.calibrate_rows_n
+    other = train("lstm_v4", samples(features, flipped, V4, 5), SPLIT, SMALL)
+    assert other.history != whole.history, "without a stride they matter"
+
+
+def test_too_few_strided_minutes_are_not_trained_on(labelled) -> None:
     with pytest.raises(NotTrainable, match="one in 15 minutes"):
         train("lstm_v4", samples(*labelled, V4, 5), SPLIT, SMALL | {"lstm_stride": 15})
 

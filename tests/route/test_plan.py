@@ -6,11 +6,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from crpbot_dagster.assets import EVALUATION_TABLES, LABELS, TRACK_RECORD
 from crpbot_dagster.resources.lake import Lake
 from crpbot_dagster.runs import (
-    LABELS,
     STAGES,
-    TRACK_RECORD,
     Held,
     PlanError,
     Step,
@@ -18,7 +17,6 @@ from crpbot_dagster.runs import (
     held_days,
     next_verdict,
     plan,
-    verdict_tables,
     verdict_window,
     without_held,
 )
@@ -110,7 +108,7 @@ def test_the_track_record_goes_with_the_labels_and_never_with_the_verdict() -> N
                 assert step.tables == ((LABELS, TRACK_RECORD) if followed(step.day) else (LABELS,))
             else:
                 assert TRACK_RECORD not in step.tables
-    assert "evaluations/metrics" in verdict_tables("evaluations") and TRACK_RECORD not in verdict_tables("evaluations")
+    assert "evaluations/metrics" in EVALUATION_TABLES and TRACK_RECORD not in EVALUATION_TABLES
     assert [s.tables for s in planned(FIRST, FIRST, "features") if LABELS in s.tables] == []
 
 

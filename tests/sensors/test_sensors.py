@@ -11,7 +11,8 @@ import polars as pl
 import pytest
 
 from crpbot_dagster import definitions, partitions
-from crpbot_dagster.assets import ROUTE
+from crpbot_dagster.assets import EVALUATION_TABLES, ROUTE
+from crpbot_dagster.instance import lake_of
 from crpbot_dagster.resources.lake import Lake
 from crpbot_dagster.sensors import facts
 from crpbot_dagster.sensors.backfill import catch_up_sensor
@@ -65,7 +66,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def lake(config: Settings, template: Path) -> Lake:
     shutil.copytree(template, config.lake_url)
-    return definitions._lake(config)
+    return lake_of(config)
 
 
 def drop(lake: Lake, table: str, day: date) -> None:
@@ -105,7 +106,7 @@ def test_every_sensor_and_the_schedule_are_on_and_named() -> None:
 
 def test_every_table_of_the_route_is_somebodys_work() -> None:
     asked = {
-        *facts.DAY_TABLES, *facts.LABEL_TABLES, *facts.TRAINING_TABLES, *facts.EVALUATION_TABLES, *facts.PROMOTION_TABLES
+        *facts.DAY_TABLES, *facts.LABEL_TABLES, *facts.TRAINING_TABLES, *EVALUATION_TABLES, *facts.PROMOTION_TABLES
     }  # fmt: skip
     assert asked == {"/".join(a.key.path) for stage in ROUTE.values() for a in stage}
 
@@ -121,7 +122,7 @@ def test_a_complete_lake_is_left_alone_with_words(config, instance, lake) -> Non
 
 
 def test_an_empty_lake_is_left_to_the_backfill(config, instance) -> None:
-    empty = definitions._lake(config)
+    empty = lake_of(config)
     answer = catch_up_sensor(config, empty)(dg.build_sensor_context(instance=instance))
     assert "run crpbot backfill first" in answer.skip_reason.skip_message
 
@@ -206,7 +207,7 @@ def test_training_evaluation_and_verdict_follow_each_other(environment, tmp_path
     clock.write_text("2024-02-10T12:00:00+00:00")
     windows = {"fit_days": "2", "stop_days": "1", "calibrate_days": "1", "test_days": "3"}
     config = environment(clock=str(clock), **SMALL, **windows)
-    lake = definitions._lake(config)
+    lake = lake_of(config)
     for table in ("features/v4", "features/v5", "features/labels"):
         for i in range(2, 11):
             publish(lake, table, TODAY - timedelta(days=i))

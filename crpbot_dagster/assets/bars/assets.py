@@ -12,12 +12,10 @@ from crpbot_dagster import instruments, settings
 from crpbot_dagster.assets.bars import book_minutes, candles, tape
 from crpbot_dagster.assets.checks import table_asset
 from crpbot_dagster.partitions import split
-from crpbot_dagster.resources.lake import Built, Lake
-from crpbot_dagster.resources.warehouse import MODELS, Warehouse, read_model
+from crpbot_dagster.resources.lake import ANSWERED, Built, Lake
+from crpbot_dagster.resources.warehouse import MODELS, Warehouse, lineage_of, read_model
 from crpbot_dagster.tables import CANDLES, TABLES
 from crpbot_dagster.tables.raw import BOOK_LEVELS
-
-HELD_STATES = ("complete", "partial", "empty")  # the source answered: what it holds is what happened
 
 
 @table_asset(
@@ -69,7 +67,7 @@ def trades_1m(context: dg.AssetExecutionContext, ticks: pl.LazyFrame, lake: Lake
     primary = instruments.primary(symbol, settings.load().primary)
     tick_state = lake.state("raw/tardis_trades", symbol, day)
     parts = []
-    if tick_state in HELD_STATES:
+    if tick_state in ANSWERED:
         volumes = lake.look_back("bars/volume_1d", symbol, day - timedelta(days=7), day - timedelta(days=1))
         threshold = tape.large_threshold(volumes.filter(pl.col("venue") == primary.venue).collect())
         minutes = tape.trades_1m(ticks.sort("seq"), day, threshold, "received")
@@ -109,7 +107,7 @@ def book_1m(
     """
     symbol, day = split(context.partition_key)
     state = lake.state("raw/tardis_book", symbol, day) or "missing"
-    if state not in HELD_STATES:
+    if state not in ANSWERED:
         return Built(TABLES["bars/book_1m"].empty(), state, "tardis")
     primary = instruments.primary(symbol, settings.load().primary)
     rows = updates.sort("seq")
@@ -149,27 +147,17 @@ def daily(context: dg.AssetExecutionContext, minutes: pl.LazyFrame) -> Built:
 
 
 MARKET_1M = read_model(MODELS / "bars" / "market_1m.sql")
-
-
-MARKET_1M_LINEAGE = dg.TableColumnLineage(
-    {
-        column: [dg.TableColumnDep(dg.AssetKey(t.split("/")), c) for t, c in origins]
-        for column, origins in MARKET_1M.lineage.items()
-    }
-)
+MARKET_1M_LINEAGE = lineage_of(MARKET_1M)
 
 
 @table_asset("bars/market_1m", kinds={"duckdb"}, after=MARKET_1M.inputs, code_version="1")
-def market_1m(context: dg.AssetExecutionContext, warehouse: Warehouse, lake: Lake) -> Built:
+def market_1m(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Built:
     """One row per minute and venue: ticks, candles and book side by side, from SQL.
 
     Reads the day of ``bars/trades_1m`` and ``bars/book_1m``.
     """
     symbol, day = split(context.partition_key)
-    for table in MARKET_1M.inputs:
-        lake.window(table, symbol, day, day)  # refuses when the day is not there
-    frame = warehouse.build(MARKET_1M, symbol=symbol, day=day)
-    facts = warehouse.offending(frame, "bars/market_1m")
+    frame, facts = warehouse.made(MARKET_1M, symbol, day)
     # The UI draws the lineage of columns from what a materialisation says.
     notes = {"dagster/column_lineage": MARKET_1M_LINEAGE}
     return Built(frame, "complete" if frame.height else "missing", "tardis, coinbase", facts, notes)

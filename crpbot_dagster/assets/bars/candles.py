@@ -11,11 +11,12 @@ import polars as pl
 
 from crpbot_dagster.assets.bars import tape
 from crpbot_dagster.instruments import Primary
+from crpbot_dagster.resources.lake import ANSWERED
 from crpbot_dagster.tables import CANDLES
 from crpbot_dagster.tables.schema import Table
 
 MINUTE_S, DAY_S = 60, 86_400
-ANSWERED = ("complete", "partial", "empty", "missing")
+ASKED = (*ANSWERED, "missing")  # it has something to say, be it that there is nothing
 TABLES_OF_CANDLES = tuple(t.name for t in CANDLES.values())
 
 
@@ -27,7 +28,7 @@ def minutes_by_venue(
     A day that the primary source does not have is 1,440 gaps; in one that it has, the candle gap rule judges. A source
     that is not licensed or not configured has nothing to say.
     """
-    own = (primary.venue,) if primary.source == source and state in ANSWERED else ()
+    own = (primary.venue,) if primary.source == source and state in ASKED else ()
     venues = candles["venue"].unique(maintain_order=True).to_list()
     return {
         venue: tape.all_gaps(day)

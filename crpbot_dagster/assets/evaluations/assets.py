@@ -78,7 +78,7 @@ def predict(
 @table_asset(
     "evaluations/predictions",
     kinds={"polars"},
-    after=(*(f"models/{f}" for f in FAMILIES), "features/v4", "features/v5", "features/labels"),
+    after=(*(f"models/{f}" for f in FAMILIES), *sorted(set(FAMILIES.values())), "features/labels"),
     code_version="1",
 )
 def predictions(context: dg.AssetExecutionContext, lake: Lake) -> Built:
@@ -120,8 +120,8 @@ def metrics(context: dg.AssetExecutionContext, predicted: pl.LazyFrame, lake: La
     """
     symbol, day = split(context.partition_key)
     config = settings.load()
-    rows = []
-    for (family, trained_on), frame in predicted.collect().group_by("family", "model_day", maintain_order=True):
+    rows, minutes = [], predicted.collect()
+    for (family, trained_on), frame in minutes.group_by("family", "model_day", maintain_order=True):
         model = load_model(lake, str(family), symbol, trained_on)  # type: ignore[arg-type]
         if model is None:
             continue
@@ -142,7 +142,7 @@ def metrics(context: dg.AssetExecutionContext, predicted: pl.LazyFrame, lake: La
     notes: dict[str, Any] = {
         f"{r['family']} {r['metric']}": round(r["value"], 4) for r in headline.drop_nulls("value").iter_rows(named=True)
     }
-    notes |= _reliability(predicted.collect())
+    notes |= _reliability(minutes)
     return Built(frame, "complete" if rows else "empty", "evaluations/predictions", notes=notes)
 
 
@@ -173,7 +173,7 @@ def judged_before(lake: Lake, symbol: str, day: date) -> pl.DataFrame:
 @table_asset(
     "evaluations/daily_predictions",
     kinds={"polars"},
-    after=(*(f"models/{f}" for f in FAMILIES), "features/v4", "features/v5", "features/labels"),
+    after=(*(f"models/{f}" for f in FAMILIES), *sorted(set(FAMILIES.values())), "features/labels"),
     code_version="1",
 )
 def daily_predictions(context: dg.AssetExecutionContext, lake: Lake) -> Built:

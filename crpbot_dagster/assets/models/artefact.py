@@ -19,13 +19,12 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from crpbot_dagster.assets.models.dataset import Floats, input_names, inputs, minutes_of
+from crpbot_dagster.assets.models.dataset import MINUTES_A_DAY, Floats, input_names, inputs, minutes_of
 from crpbot_dagster.assets.models.families import Model, Trained, kind_of
 from crpbot_dagster.assets.models.temperature import sigmoid
 from crpbot_dagster.tables import TABLES
 from crpbot_dagster.tables.features import manifest, manifest_hash
 
-MINUTES_A_DAY = 1_440
 PACKAGE = Path(__file__).resolve().parents[2]
 SCALER = ("mean", "spread")
 

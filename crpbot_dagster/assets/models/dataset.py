@@ -62,6 +62,7 @@ def _values(column: Column) -> tuple[float, ...]:
 
 
 Ints = NDArray[np.int64]
+MINUTES_A_DAY = 1_440
 
 
 @dataclass(frozen=True)

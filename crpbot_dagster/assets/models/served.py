@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import pandas as pd
 import polars as pl
 
 from crpbot_dagster.assets.models.artefact import digest, load
@@ -23,8 +24,8 @@ class Served(mlflow.pyfunc.PythonModel):  # type: ignore[misc,name-defined]
         weights = Path(context.artifacts["weights"]).read_bytes()
         self.artefact = load(Path(context.artifacts["manifest"]).read_text(), weights, digest(weights))
 
-    # Without hints: MLflow would take them for the signature, which the artefact's columns give.
-    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
+    # MLflow takes other hints for the signature; that is stated when the model is stored.
+    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:
         """Return one column, ``p_up_15m``; NaN where an input is missing."""
         frame = pl.from_pandas(model_input)
         return pl.DataFrame({"p_up_15m": self.artefact.predict(frame)}).to_pandas()

@@ -14,9 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from crpbot_dagster.assets.models.dataset import Floats, Ints, Samples, complete
-
-MINUTES_A_DAY = 1_440
+from crpbot_dagster.assets.models.dataset import MINUTES_A_DAY, Floats, Ints, Samples, complete
 
 Build = Callable[[int, Mapping[str, float]], nn.Module]
 

@@ -23,7 +23,7 @@ from crpbot_dagster.assets.promotion.report import Evidence, days_between, headl
 from crpbot_dagster.partitions import split
 from crpbot_dagster.resources.experiments import Experiments
 from crpbot_dagster.resources.lake import Built, Lake
-from crpbot_dagster.resources.warehouse import MODELS, Warehouse, read_model
+from crpbot_dagster.resources.warehouse import MODELS, Warehouse, lineage_of, read_model
 from crpbot_dagster.settings import Settings
 from crpbot_dagster.tables import TABLES
 from crpbot_dagster.tables.results import FAMILIES
@@ -145,13 +145,7 @@ def promoted_model(
 
 
 LEADERBOARD = read_model(MODELS / "promotion" / "leaderboard.sql")
-
-LEADERBOARD_LINEAGE = dg.TableColumnLineage(
-    {
-        column: [dg.TableColumnDep(dg.AssetKey(t.split("/")), c) for t, c in origins]
-        for column, origins in LEADERBOARD.lineage.items()
-    }
-)
+LEADERBOARD_LINEAGE = lineage_of(LEADERBOARD)
 
 
 def newest_boards(
@@ -177,10 +171,7 @@ def leaderboard(context: dg.AssetExecutionContext, warehouse: Warehouse, lake: L
     """
     symbol, day = split(context.partition_key)
     config = settings.load()
-    for table in LEADERBOARD.inputs:
-        lake.window(table, symbol, day, day)  # refuses when the day is not there
-    frame = warehouse.build(LEADERBOARD, symbol=symbol, day=day)
-    facts = warehouse.offending(frame, "promotion/leaderboard")
+    frame, facts = warehouse.made(LEADERBOARD, symbol, day)
     boards = newest_boards(lake, frame, symbol, day, config.symbols)
     notes = {
         "leaderboard": dg.MetadataValue.md(leaderboard_markdown(boards, config.reports_url)),

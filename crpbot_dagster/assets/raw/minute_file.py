@@ -15,10 +15,10 @@ from pathlib import Path
 import polars as pl
 
 from crpbot_dagster.assets.raw.dataset_file import EARLIEST_US, LATEST_US, DamagedFile, Layout, judge
+from crpbot_dagster.tables.schema import UTC_US
 
 REQUIRED = ("ts", "open", "high", "low", "close", "volume")
 OPTIONAL = {"trade_count": "trade_count_n", "buy_volume": "buy_volume"}  # name in the file → name in the table
-UTC_US = pl.Datetime("us", "UTC")
 EDGE = timedelta(minutes=10)  # a file that begins or ends further inside a day holds part of it: the gap rule's run
 EPOCHS = {"epoch seconds": (10, 1_000_000), "epoch milliseconds": (13, 1_000), "epoch microseconds": (16, 1)}
 ISO = "ISO 8601 with its UTC offset"
