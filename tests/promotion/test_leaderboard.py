@@ -62,7 +62,8 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
 
 
 def board(lake: Lake, symbol: str, day: date) -> pl.DataFrame:
-    frame = Warehouse(lake=lake).build(LEADERBOARD, symbol=symbol, day=day)
+    frame, offending = Warehouse(lake=lake).made(LEADERBOARD, symbol, day)
+    assert set(offending.values()) == {0.0}
     return TABLES["promotion/leaderboard"].conform(frame.lazy()).collect()
 
 
