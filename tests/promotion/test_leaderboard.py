@@ -8,7 +8,7 @@ import pytest
 
 from crpbot_dagster.assets.promotion.assets import LEADERBOARD, newest_boards, no_candidate
 from crpbot_dagster.assets.promotion.leaderboard import leaderboard_markdown
-from crpbot_dagster.resources.lake import Lake
+from crpbot_dagster.resources.lake import IncompleteError, Lake
 from crpbot_dagster.resources.warehouse import Warehouse
 from crpbot_dagster.tables import TABLES
 
@@ -128,5 +128,5 @@ def test_the_sql_names_what_it_is_made_from() -> None:
 
 def test_a_verdict_that_was_never_given_is_an_error(tmp_path: Path) -> None:
     empty = Lake(url=str(tmp_path), market="sandbox", start_day="2024-01-01")
-    with pytest.raises(LookupError, match="has never been materialised"):
+    with pytest.raises(IncompleteError, match="evaluations/metrics of BTC-USD lacks 1 of the 1 days"):
         board(empty, "BTC-USD", DAY)
