@@ -8,17 +8,19 @@ from pydantic import SecretStr
 from crpbot_dagster import settings
 from crpbot_dagster.assets import ROUTE
 from crpbot_dagster.instance import lake_of
+from crpbot_dagster.resources.door import Door
 from crpbot_dagster.resources.exchanges import CoinbaseCandles
 from crpbot_dagster.resources.experiments import Experiments
-from crpbot_dagster.resources.lake import Door
 from crpbot_dagster.resources.tardis import TardisDatasets
 from crpbot_dagster.resources.warehouse import Warehouse
+from crpbot_dagster.resources.web_apis import WebApis
 from crpbot_dagster.sensors.alerts import alerts_sensor
 from crpbot_dagster.sensors.backfill import catch_up_sensor
 from crpbot_dagster.sensors.promotion import promotion_sensor
 from crpbot_dagster.sensors.retraining import retraining_sensor
 from crpbot_dagster.sensors.schedules import daily_schedule
 from crpbot_dagster.settings import PREFIX, Settings
+from crpbot_dagster.sources import SOURCES
 
 
 def resources(config: Settings) -> dict[str, Any]:
@@ -37,6 +39,11 @@ def resources(config: Settings) -> dict[str, Any]:
             endpoint=config.endpoint("coinbase"),
             timeout_s=config.fetch_timeout_s,
             polite=config.market == "live",
+        ),
+        "web": WebApis(
+            endpoints={s: url for s in SOURCES if (url := config.endpoint(s)) is not None},
+            cryptocompare_api_key=_from_environment("cryptocompare_api_key", config.cryptocompare_api_key),
+            timeout_s=config.fetch_timeout_s,
         ),
         "experiments": Experiments(
             tracking_url=_from_environment("mlflow_url", config.mlflow_url),

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from datetime import date
 
-from crpbot_dagster.tables import CANDLES
+from crpbot_dagster.tables import CANDLES, TICKS
 
 SYMBOL = re.compile(r"[A-Z0-9]{2,10}-[A-Z]{3,5}")
 VENUE = re.compile(r"[a-z0-9_]+")
@@ -18,7 +18,7 @@ class Listing:
     """One symbol's name at one source and venue, valid on ``[since, until)``."""
 
     symbol: str
-    source: str  # tardis, coinbase
+    source: str  # as sources.py names it
     venue: str
     name: str  # what the source calls it
     quote: str
@@ -39,10 +39,42 @@ LISTINGS = (
     Listing("BTC-USD", "coinbase", "coinbase", "BTC-USD", "USD", date(2015, 7, 20)),
     Listing("ETH-USD", "coinbase", "coinbase", "ETH-USD", "USD", date(2016, 5, 18)),
     Listing("SOL-USD", "coinbase", "coinbase", "SOL-USD", "USD", date(2021, 6, 17)),
+    # Perpetuals, for mark, index, funding, open interest and liquidations.
+    Listing("BTC-USD", "tardis", "binance-futures", "BTCUSDT", "USDT", date(2019, 11, 17)),
+    Listing("ETH-USD", "tardis", "binance-futures", "ETHUSDT", "USDT", date(2019, 11, 27)),
+    Listing("SOL-USD", "tardis", "binance-futures", "SOLUSDT", "USDT", date(2020, 9, 14)),
+    # Kraken writes XBT in its own names (XXBTZUSD); ccxt translates, so the name here is ccxt's.
+    Listing("BTC-USD", "kraken", "kraken", "BTC/USD", "USD", date(2013, 10, 6)),
+    Listing("ETH-USD", "kraken", "kraken", "ETH/USD", "USD", date(2015, 8, 7)),
+    Listing("SOL-USD", "kraken", "kraken", "SOL/USD", "USD", date(2021, 6, 17)),
+    Listing("BTC-USD", "cryptocompare", "cryptocompare", "BTC", "USD", date(2010, 7, 17)),
+    Listing("ETH-USD", "cryptocompare", "cryptocompare", "ETH", "USD", date(2015, 8, 7)),
+    Listing("SOL-USD", "cryptocompare", "cryptocompare", "SOL", "USD", date(2020, 4, 10)),
+    Listing("BTC-USD", "crypto_lake", "coinbase", "BTC-USD", "USD", date(2022, 10, 1)),
+    Listing("ETH-USD", "crypto_lake", "coinbase", "ETH-USD", "USD", date(2022, 10, 1)),
+    Listing("SOL-USD", "crypto_lake", "coinbase", "SOL-USD", "USD", date(2022, 10, 1)),
+    Listing("BTC-USD", "crypto_lake", "binance-futures", "BTC-USDT-PERP", "USDT", date(2022, 10, 1)),
+    Listing("ETH-USD", "crypto_lake", "binance-futures", "ETH-USDT-PERP", "USDT", date(2022, 10, 1)),
+    Listing("SOL-USD", "crypto_lake", "binance-futures", "SOL-USDT-PERP", "USDT", date(2022, 10, 1)),
+    Listing("BTC-USD", "funding", "kraken_futures", "BTC/USD:USD", "USD", date(2022, 3, 22)),
+    Listing("ETH-USD", "funding", "kraken_futures", "ETH/USD:USD", "USD", date(2022, 3, 22)),
+    Listing("SOL-USD", "funding", "kraken_futures", "SOL/USD:USD", "USD", date(2022, 3, 22)),
+    Listing("BTC-USD", "funding", "deribit", "BTC/USD:BTC", "USD", date(2019, 4, 30)),
+    Listing("ETH-USD", "funding", "deribit", "ETH/USD:ETH", "USD", date(2019, 4, 30)),
+    Listing("SOL-USD", "funding", "deribit", "SOL/USDC:USDC", "USDC", date(2022, 6, 15)),
+    Listing("BTC-USD", "coingecko", "coingecko", "bitcoin", "USD", date(2013, 4, 28)),
+    Listing("ETH-USD", "coingecko", "coingecko", "ethereum", "USD", date(2015, 8, 7)),
+    Listing("SOL-USD", "coingecko", "coingecko", "solana", "USD", date(2020, 4, 11)),
+    Listing("BTC-USD", "wikimedia", "wikimedia", "Bitcoin", "", date(2015, 7, 1)),
+    Listing("ETH-USD", "wikimedia", "wikimedia", "Ethereum", "", date(2015, 7, 1)),
+    Listing("SOL-USD", "wikimedia", "wikimedia", "Solana_(blockchain_platform)", "", date(2021, 2, 1)),
 )
 
 PRIMARY = {"BTC-USD": "coinbase/tardis", "ETH-USD": "coinbase/tardis", "SOL-USD": "coinbase/tardis"}
 
+
+PRICE_SOURCES = frozenset(CANDLES) | frozenset(TICKS)
+"""The sources of bars: only they can be primary."""
 
 OPEN_SOURCES = frozenset(CANDLES) - {x.source for x in LISTINGS}
 """Candle sources without a listing: their rows name the venue, and what they hold is known to their owner alone.
@@ -76,8 +108,9 @@ def primary(symbol: str, overrides: dict[str, str]) -> Primary:
     venue, _, source = chosen.partition("/")
     if source in OPEN_SOURCES and SYMBOL.fullmatch(symbol) and VENUE.fullmatch(venue):
         return Primary(venue, source)
-    if not any((x.symbol, x.source, x.venue) == (symbol, source, venue) for x in LISTINGS):
-        known = sorted({f"{x.venue}/{x.source}" for x in LISTINGS if x.symbol == symbol})
+    priced = [x for x in LISTINGS if x.symbol == symbol and x.source in PRICE_SOURCES]
+    if not any((x.source, x.venue) == (source, venue) for x in priced):
+        known = sorted({f"{x.venue}/{x.source}" for x in priced})
         known += [f"<venue>/{s}" for s in sorted(OPEN_SOURCES)]
         raise UnknownInstrument(f"{symbol} is not listed as {chosen!r}; known: {', '.join(known)}")
     return Primary(venue, source)

@@ -1,6 +1,7 @@
 """Partition definitions and mappings: the only module that touches Dagster's beta partition mappings.
 
-A partition is one UTC day of one symbol, key ``2024-01-31|BTC-USD`` (Dagster sorts dimensions by name).
+A partition is one UTC day of one symbol, key ``2024-01-31|BTC-USD`` (Dagster sorts dimensions by name), or, of a
+table about the whole market, one UTC day, key ``2024-01-31``.
 Long windows are not mappings (they would fan a backfill out to thousands of unselected keys): the asset
 asks the lake for ``window(...)`` and the lake refuses an incomplete one.
 """
@@ -10,7 +11,11 @@ from datetime import date
 
 import dagster as dg
 
+from crpbot_dagster.resources.door import split_key as split
 from crpbot_dagster.settings import Settings
+from crpbot_dagster.tables.schema import MARKET_WIDE
+
+__all__ = ["key", "only_day", "split", "symbol_day", "trailing"]
 
 # Multi-partition mappings and partitioned checks are beta and preview in Dagster 1.13; the versions are pinned,
 # and every process would print the same dozen warnings.
@@ -18,13 +23,15 @@ warnings.filterwarnings("ignore", category=dg.BetaWarning)
 warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 
 
+def only_day(settings: Settings) -> dg.DailyPartitionsDefinition:
+    """Return the partitions of a market-wide table: every UTC day since the start day."""
+    return dg.DailyPartitionsDefinition(start_date=settings.start_day.isoformat(), timezone="UTC")
+
+
 def symbol_day(settings: Settings) -> dg.MultiPartitionsDefinition:
     """Return the platform's partitions: every symbol × every UTC day since the start day."""
     return dg.MultiPartitionsDefinition(
-        {
-            "day": dg.DailyPartitionsDefinition(start_date=settings.start_day.isoformat(), timezone="UTC"),
-            "symbol": dg.StaticPartitionsDefinition(list(settings.symbols)),
-        }
+        {"day": only_day(settings), "symbol": dg.StaticPartitionsDefinition(list(settings.symbols))}
     )
 
 
@@ -39,12 +46,8 @@ def trailing(days: int) -> dg.MultiPartitionMapping:
     )
 
 
-def key(symbol: str, day: date) -> dg.MultiPartitionKey:
-    """Return the partition key of a symbol's day."""
+def key(symbol: str, day: date) -> str:
+    """Return the partition key of a symbol's day, or of a day of the whole market (``MARKET_WIDE``)."""
+    if symbol == MARKET_WIDE:
+        return day.isoformat()
     return dg.MultiPartitionKey({"day": day.isoformat(), "symbol": symbol})
-
-
-def split(partition_key: str) -> tuple[str, date]:
-    """Return (symbol, day) of a partition key ``day|symbol``."""
-    day, _, symbol = partition_key.partition("|")
-    return symbol, date.fromisoformat(day)

@@ -15,6 +15,7 @@ from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from crpbot_dagster import instruments
+from crpbot_dagster.sources import RECORDED, SOURCES
 
 PREFIX = "CRPBOT_"
 PROJECT = Path(__file__).resolve().parents[1]
@@ -55,9 +56,12 @@ class Settings(BaseSettings):
     sandbox_url: str | None = None
     sandbox_seed: int = 7
     sandbox_density: float = Field(1.0, gt=0, le=10)
-    tardis_url: str = "https://datasets.tardis.dev/v1"
-    coinbase_url: str = "https://api.coinbase.com"
+    source_urls: dict[str, str] = Field(default_factory=dict)
     tardis_api_key: SecretStr | None = None
+    cryptocompare_api_key: SecretStr | None = None
+    coingecko_api_key: SecretStr | None = None
+    crypto_lake_key_id: SecretStr | None = None
+    crypto_lake_secret: SecretStr | None = None
     candle_files: Path | None = None
     fetch_timeout_s: float = Field(600.0, gt=0)
     clock: Path | None = None
@@ -66,6 +70,7 @@ class Settings(BaseSettings):
     symbols: tuple[str, ...] = instruments.symbols()
     start_day: date = date(2023, 11, 10)
     primary: dict[str, str] = Field(default_factory=dict)
+    every_source_days: int = Field(7, ge=1)
 
     # Windows, in UTC days
     fit_days: int = Field(14, ge=1)
@@ -125,6 +130,10 @@ class Settings(BaseSettings):
                 f"{PREFIX}MARKET=recordings needs {PREFIX}RECORDINGS, the folder that holds the recorded files, or "
                 f"{PREFIX}CANDLE_FILES"
             )
+        if strange := sorted(set(self.source_urls) - set(SOURCES)):
+            raise SettingsError(f"{PREFIX}SOURCE_URLS: no source {', '.join(strange)}; there are {', '.join(SOURCES)}")
+        if (self.crypto_lake_key_id is None) != (self.crypto_lake_secret is None):
+            raise SettingsError(f"{PREFIX}CRYPTO_LAKE_KEY_ID and {PREFIX}CRYPTO_LAKE_SECRET belong together: set both")
         if self.recordings is not None and not self.recordings.is_dir():
             raise SettingsError(f"{PREFIX}RECORDINGS: there is no folder {self.recordings}")
         if self.postgres_url is not None and self.mlflow_url is None:
@@ -201,17 +210,24 @@ class Settings(BaseSettings):
         """Label days a model reads: fit + stop + calibrate."""
         return self.fit_days + self.stop_days + self.calibrate_days
 
-    def endpoint(self, source: Literal["tardis", "coinbase"]) -> str | None:
+    def endpoint(self, source: str) -> str | None:
         """Return the base URL of a source; None when the local market is not being served.
 
         Live data comes from the vendor; the sandbox and the recordings are served on localhost by
         ``crpbot sandbox serve`` (every ``crpbot`` verb that needs it starts it by itself).
         """
         if self.market == "live":
-            return self.tardis_url if source == "tardis" else self.coinbase_url
-        if self.sandbox_url is None:
-            return None
-        return f"{self.sandbox_url}/v1" if source == "tardis" else self.sandbox_url
+            return self.source_urls.get(source, SOURCES[source].url)
+        return None if self.sandbox_url is None else f"{self.sandbox_url}{SOURCES[source].sandbox_path}"
+
+    def unconfigured(self, source: str) -> str | None:
+        """Return what must be set before ``source`` can be asked at all, None when it can be."""
+        if self.market == "recordings":
+            return None if source in RECORDED else f"recordings hold nothing of {source}"
+        absent = [k for k in SOURCES[source].keys if getattr(self, k) is None]
+        if self.market == "live" and SOURCES[source].needs_keys and absent:
+            return f"set {', '.join(PREFIX + k.upper() for k in absent)}"
+        return None
 
 
 def unknown_variables(environment: dict[str, str]) -> list[str]:

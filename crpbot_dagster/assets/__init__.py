@@ -12,12 +12,41 @@ from crpbot_dagster.assets.evaluations.assets import ASSETS as EVALUATIONS
 from crpbot_dagster.assets.features.assets import ASSETS as FEATURES
 from crpbot_dagster.assets.models.assets import ASSETS as MODELS
 from crpbot_dagster.assets.promotion.assets import ASSETS as PROMOTION
-from crpbot_dagster.assets.raw.candle_files import ASSETS as CANDLE_FILES
-from crpbot_dagster.assets.raw.coinbase import ASSETS as COINBASE
-from crpbot_dagster.assets.raw.tardis import ASSETS as TARDIS
+from crpbot_dagster.assets.raw import (
+    attention,
+    candle_files,
+    coinbase,
+    coingecko,
+    crypto_lake,
+    cryptocompare,
+    deribit,
+    fear_greed,
+    funding,
+    hash_rate,
+    kraken,
+    tardis,
+    traditional_markets,
+)
+from crpbot_dagster.instruments import Primary
+from crpbot_dagster.tables import CANDLES, TABLES, TICKS
 
+RAW = (
+    *tardis.ASSETS,
+    *coinbase.ASSETS,
+    *candle_files.ASSETS,
+    *kraken.ASSETS,
+    *crypto_lake.ASSETS,
+    *cryptocompare.ASSETS,
+    *funding.ASSETS,
+    *deribit.ASSETS,
+    *coingecko.ASSETS,
+    *attention.ASSETS,
+    *fear_greed.ASSETS,
+    *hash_rate.ASSETS,
+    *traditional_markets.ASSETS,
+)
 ROUTE: dict[str, tuple[dg.AssetsDefinition, ...]] = {
-    "raw": TARDIS + COINBASE + CANDLE_FILES,
+    "raw": RAW,
     "bars": BARS,
     "features": FEATURES,
     "models": MODELS,
@@ -33,8 +62,24 @@ def tables_of(*stages: str) -> tuple[str, ...]:
 
 LABELS = "features/labels"  # of a day, once the next one is there
 TRACK_RECORD = "evaluations/daily_predictions"  # of a labelled day after a verdict; before the first there is none
-DAY_TABLES = tuple(t for t in tables_of("raw", "bars", "features") if t != LABELS)
+_OF_A_DAY = tuple(t for t in tables_of("raw", "bars", "features") if t != LABELS)
+DAY_TABLES = tuple(t for t in _OF_A_DAY if not TABLES[t].is_market_wide)
+MARKET_TABLES = tuple(t for t in _OF_A_DAY if TABLES[t].is_market_wide)
 EVALUATION_TABLES = tuple(t for t in tables_of("evaluations") if t != TRACK_RECORD)  # of a verdict
+VERDICT_RAW = (
+    "raw/tardis_trades",
+    "raw/tardis_book",
+    "raw/tardis_book_snapshots",
+    "raw/coinbase_candles",
+    "raw/candle_files",
+)
+"""The raw tables that a verdict needs; every other source stands beside them for comparison."""
+
+
+def verdict_tables(primary: Primary) -> tuple[str, ...]:
+    """Return the tables of a day that a verdict needs: those of the primary source, and what is made from them."""
+    own = {t.name for s, t in (CANDLES | TICKS).items() if s == primary.source}
+    return tuple(t for t in DAY_TABLES if not t.startswith("raw/") or t in VERDICT_RAW or t in own)
 
 
 def made_again(tables: tuple[str, ...], absent: Collection[str]) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ import dagster as dg
 import polars as pl
 
 from crpbot_dagster import settings
-from crpbot_dagster.partitions import split, symbol_day
+from crpbot_dagster.partitions import only_day, split, symbol_day
 from crpbot_dagster.resources.lake import Audited, Built, measure
 from crpbot_dagster.tables import TABLES
 from crpbot_dagster.tables.features import origins
@@ -176,7 +176,7 @@ def table_asset(
             kinds=kinds,
             tags=dict(tags or {}),
             code_version=code_version,
-            partitions_def=_partitions(),
+            partitions_def=_partitions(table.is_market_wide),
             io_manager_key="door",
             pool=pool,
             output_required=False,
@@ -306,7 +306,7 @@ def _check_specs(table: Table) -> list[dg.AssetCheckSpec]:
             asset=table.name.split("/"),
             description=c.text,
             blocking=c.blocking,
-            partitions_def=_partitions(),
+            partitions_def=_partitions(table.is_market_wide),
         )
         for c in declared
     ]
@@ -316,6 +316,6 @@ def _mapping(read: str | tuple[str, dg.PartitionMapping]) -> dg.PartitionMapping
     return None if isinstance(read, str) else read[1]
 
 
-@functools.lru_cache(maxsize=1)
-def _partitions() -> dg.MultiPartitionsDefinition:
-    return symbol_day(settings.load())
+@functools.lru_cache(maxsize=2)
+def _partitions(is_market_wide: bool) -> dg.PartitionsDefinition:
+    return only_day(settings.load()) if is_market_wide else symbol_day(settings.load())

@@ -12,6 +12,7 @@ from rich.table import Table
 from crpbot_dagster import instruments
 from crpbot_dagster.cli.terminal import MISSING, OK, AsJson, configured
 from crpbot_dagster.settings import Settings
+from crpbot_dagster.sources import SOURCES
 
 
 def doctor(as_json: AsJson = False) -> None:
@@ -67,9 +68,12 @@ def _sources(config: Settings) -> dict[str, str]:
         served = config.sandbox_url or "started by each verb that needs it"
         return {"local market": f"{served}{f', recordings of {config.recordings}' if config.recordings else ''}"}
     answers = {}
-    for source, url in (("tardis", "https://api.tardis.dev/v1/exchanges"), ("coinbase", config.coinbase_url)):
+    for source in SOURCES:
+        if unset := config.unconfigured(source):
+            answers[source] = unset
+            continue
         try:
-            answers[source] = f"answers ({httpx.get(url, timeout=10).status_code})"
+            answers[source] = f"answers ({httpx.get(str(config.endpoint(source)), timeout=10).status_code})"
         except httpx.HTTPError as error:
             answers[source] = f"does not answer: {type(error).__name__}"
     return answers

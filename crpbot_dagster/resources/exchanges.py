@@ -9,7 +9,7 @@ from typing import Any
 
 import dagster as dg
 
-from crpbot_dagster.resources.tardis import SourceError
+from crpbot_dagster.resources.politeness import NOT_SERVED, SourceError
 
 PAGE = 300  # candles a call; more are silently cut to this by the exchange
 
@@ -26,10 +26,7 @@ class CoinbaseCandles(dg.ConfigurableResource):
         import ccxt  # a third of a second that only a fetch should pay
 
         if self.endpoint is None:
-            raise SourceError(
-                "the sandbox market is not being served: start Dagster with `crpbot dev`, or run "
-                "`crpbot sandbox serve` and set CRPBOT_SANDBOX_URL to the address it prints"
-            )
+            raise SourceError(f"coinbase: {NOT_SERVED}")
         return ccxt.coinbase(
             {
                 "urls": {"api": {"rest": self.endpoint}},

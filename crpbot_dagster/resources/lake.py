@@ -1,9 +1,11 @@
-"""The lake: Delta tables partitioned by symbol and UTC day, and the door every row passes.
+"""The lake: Delta tables partitioned by symbol and UTC day.
 
 A partition is replaced whole, in one Delta commit, or not at all. The same commit carries the day's state
 (``complete``, ``empty``, ``partial``, ``missing``, ``not_licensed``, ``not_configured``) as a Delta application
 transaction, so that a day of zero rows is still known to be there, and data and state can never disagree.
-Every load is complete or refused. Not here: which rules hold (``tables/``), soft checks (``assets/checks.py``).
+Every load is complete or refused. A market-wide table has one partition a day, the same for whatever symbol it is
+asked about. Not here: the door every row passes (``door.py``), which rules hold (``tables/``), soft checks
+(``assets/checks.py``).
 
 Source: the Delta transaction protocol, "Transaction Identifiers",
 https://github.com/delta-io/delta/blob/master/PROTOCOL.md#transaction-identifiers
@@ -18,7 +20,6 @@ from typing import Any
 import dagster as dg
 import polars as pl
 import pyarrow as pa
-from dagster_polars import PolarsDeltaIOManager
 from deltalake import (
     ColumnProperties,
     CommitProperties,
@@ -54,10 +55,6 @@ TICK_FILES = WriterProperties(
         "ts_received": ColumnProperties(dictionary_enabled=False, statistics_enabled="CHUNK"),
     },
 )
-
-
-class DoorError(ValueError):
-    """A frame breaks a hard rule of its table; the partition in the lake stays as it was."""
 
 
 class IncompleteError(LookupError):
@@ -114,13 +111,6 @@ def measure(frame: pl.LazyFrame, measures: Mapping[str, pl.Expr], apart: bool) -
         return {k: v for n, e in measures.items() for k, v in measure(frame, {n: e}, False).items()}
     row = frame.select(e.cast(pl.Float64).alias(n) for n, e in measures.items()).collect(engine="streaming")
     return row.row(0, named=True)
-
-
-def broken_rules(table: Table, frame: pl.LazyFrame, symbol: str, day: date) -> list[str]:
-    """Return the hard rules that ``frame`` breaks, in words; empty when none."""
-    rules = table.hard_rules(symbol, day, own=False).measures
-    found = measure(frame, {m.name: m.value for m in rules if isinstance(m.value, pl.Expr)}, table.streamed)
-    return [f"{name}: {value:.0f} rows" for name, value in found.items() if value]
 
 
 class Lake(dg.ConfigurableResource):
@@ -256,12 +246,14 @@ class Lake(dg.ConfigurableResource):
         self.check_stamp()
         delta = self.create(table)
         keys = {"symbol": symbol, "day": day.isoformat(), **extra}
+        if TABLES[table].is_market_wide:
+            del keys["symbol"]
         where = " AND ".join(f"{c} = DATE '{v}'" if c == "day" else f"{c} = '{v}'" for c, v in keys.items())
         options: dict[str, Any] = {
             "partition_by": list(TABLES[table].partition),
             "predicate": where,
             "commit_properties": CommitProperties(
-                app_transactions=[Transaction(app_id="|".join(keys.values()), version=STATE_CODE[state])]
+                app_transactions=[Transaction(app_id=_app_id(table, symbol, day, extra), version=STATE_CODE[state])]
             ),
         }
         if TABLES[table].streamed:
@@ -280,7 +272,7 @@ class Lake(dg.ConfigurableResource):
         delta = self.delta(table)
         if delta is None:
             return None
-        code = delta.transaction_version("|".join((symbol, day.isoformat(), *extra.values())))
+        code = delta.transaction_version(_app_id(table, symbol, day, extra))
         return None if code is None else STATES[code - 1]
 
     def states(self, table: str, symbol: str, days: Iterable[date]) -> dict[date, str | None]:
@@ -310,10 +302,10 @@ class Lake(dg.ConfigurableResource):
         delta = self.delta(table)
         if delta is None:
             return {}
-        filled = {p["day"] for p in delta.partitions() if p["symbol"] == symbol}
+        filled = {p["day"] for p in delta.partitions() if p.get("symbol", symbol) == symbol}
         found = {}
         for day in days:
-            code = delta.transaction_version(f"{symbol}|{day.isoformat()}")
+            code = delta.transaction_version(_app_id(table, symbol, day))
             if code is not None and (day.isoformat() in filled or code in WITHOUT_ROWS):
                 found[day] = STATES[code - 1]
         return found
@@ -329,7 +321,7 @@ class Lake(dg.ConfigurableResource):
         delta = self.delta(table)
         if delta is None:
             return []
-        return sorted(date.fromisoformat(p["day"]) for p in delta.partitions() if p["symbol"] == symbol)
+        return sorted(date.fromisoformat(p["day"]) for p in delta.partitions() if p.get("symbol", symbol) == symbol)
 
     def scan(self, table: str, symbol: str, first: date, last: date) -> pl.LazyFrame:
         """Return the rows of ``symbol`` on ``first`` … ``last`` that are there, unsorted."""
@@ -337,7 +329,9 @@ class Lake(dg.ConfigurableResource):
         if delta is None:
             return TABLES[table].empty().lazy()
         found = pl.scan_delta(delta)
-        here = (pl.col("symbol") == symbol) & pl.col("day").is_between(first, last)
+        here = pl.col("day").is_between(first, last)
+        if not TABLES[table].is_market_wide:
+            here &= pl.col("symbol") == symbol
         return found.filter(here).select(list(TABLES[table].schema))
 
     def window(self, table: str, symbol: str, first: date, last: date) -> pl.LazyFrame:
@@ -372,46 +366,6 @@ class Lake(dg.ConfigurableResource):
         return None if delta is None else delta.version()
 
 
-class Door(PolarsDeltaIOManager):
-    """The IO manager of every table: casts, enforces the hard rules, replaces the partition whole."""
-
-    lake: dg.ResourceDependency[Lake]
-
-    def handle_output(self, context: dg.OutputContext, obj: Audited | Built) -> None:  # type: ignore[override]
-        """Write one partition.
-
-        Raises
-        ------
-        DoorError
-            The frame breaks a hard rule; nothing is written.
-        """
-        name = "/".join(context.asset_key.path)
-        symbol, day = _partition(context)
-        built = obj.built if isinstance(obj, Audited) else obj
-        if not isinstance(obj, Audited):
-            broken = broken_rules(TABLES[name], TABLES[name].conform(built.frame.lazy()), symbol, day)
-            if broken:
-                raise DoorError(f"{name} {symbol} {day}: " + "; ".join(broken))
-        version = self.lake.publish(name, built.frame, symbol, day, built.state, is_large=built.is_large)
-        context.add_output_metadata({"delta_version": version, "path": self.lake.path(name)})
-
-    def load_input(self, context: dg.InputContext) -> pl.LazyFrame:  # type: ignore[override]
-        """Return the mapped partitions of one symbol as one lazy frame, complete or refused.
-
-        Raises
-        ------
-        IncompleteError
-            A mapped partition is not in the lake.
-        """
-        name = "/".join(context.asset_key.path)
-        keys = [k.split("|") for k in context.asset_partition_keys]
-        days = sorted(date.fromisoformat(day) for day, _ in keys)
-        symbols = {symbol for _, symbol in keys}
-        if len(symbols) != 1:
-            raise IncompleteError(f"{name}: one symbol at a time, asked for {sorted(symbols)}")
-        return self.lake.window(name, symbols.pop(), days[0], days[-1])
-
-
 def _batches(rows: pl.LazyFrame, table: Table) -> pa.RecordBatchReader:
     schema = table.empty().to_arrow().schema
     frames = rows.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True, engine="streaming")
@@ -426,6 +380,8 @@ def _write_options(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _advice(table: str, symbol: str, first: date, last: date) -> str:
     stage = TABLES[table].stage
+    if TABLES[table].is_market_wide:
+        return f"crpbot backfill --from {first} --to {last}"
     if stage in ("models", "evaluations", "promotion"):
         return f"crpbot run --symbols {symbol} --to {last} --until {stage}"
     # The labels of a day are built once the next day is there.
@@ -433,8 +389,6 @@ def _advice(table: str, symbol: str, first: date, last: date) -> str:
     return f"crpbot run --symbols {symbol} --from {first} --to {end} --until {stage}"
 
 
-def _partition(context: dg.OutputContext) -> tuple[str, date]:
-    if len(context.asset_partition_keys) != 1:
-        raise DoorError("the lake takes one partition a run: backfill with one run per partition")
-    day, _, symbol = context.asset_partition_keys[0].partition("|")
-    return symbol, date.fromisoformat(day)
+def _app_id(table: str, symbol: str, day: date, extra: Mapping[str, str] | None = None) -> str:
+    own = () if TABLES[table].is_market_wide else (symbol,)
+    return "|".join((*own, day.isoformat(), *(extra or {}).values()))

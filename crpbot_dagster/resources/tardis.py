@@ -17,11 +17,7 @@ from urllib.error import HTTPError
 
 import dagster as dg
 
-FINAL_STATES = {401: "not_licensed", 403: "not_licensed", 404: "missing"}
-
-
-class SourceError(RuntimeError):
-    """A source cannot be asked, or did not answer in time; the message says what to do."""
+from crpbot_dagster.resources.politeness import FINAL_STATES, NOT_SERVED, SourceError
 
 
 @dataclass(frozen=True)
@@ -52,10 +48,7 @@ class TardisDatasets(dg.ConfigurableResource):
             total timeout passes.
         """
         if self.endpoint is None:
-            raise SourceError(
-                "the sandbox market is not being served: start Dagster with `crpbot dev`, or run "
-                "`crpbot sandbox serve` and set CRPBOT_SANDBOX_URL to the address it prints"
-            )
+            raise SourceError(f"tardis: {NOT_SERVED}")
         url = f"{self.endpoint}/{exchange}/{data_type}/{day:%Y/%m/%d}/{name}.csv.gz"
         started = time.perf_counter()
         with TemporaryDirectory(prefix="tardis-") as folder:

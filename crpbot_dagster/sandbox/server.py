@@ -20,7 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -35,9 +35,19 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from crpbot_dagster.sandbox import (
+    coinbase_trades,
+    coingecko,
+    crypto_lake,
+    cryptocompare,
+    daily_series,
+    deribit,
+    kraken,
+    kraken_futures,
+)
 from crpbot_dagster.sandbox import market as simulated
-from crpbot_dagster.sandbox.faults import Faults
 from crpbot_dagster.sandbox.market import MarketSpec
+from crpbot_dagster.sandbox.world import NotServed, World
 
 VENUE = "coinbase"  # the simulated market's only venue so far
 DATA_TYPES = frozenset(
@@ -53,6 +63,9 @@ DATA_TYPES = frozenset(
         "trades",
     }
 )  # https://docs.tardis.dev/downloadable-csv-files
+VENDORS = (coinbase_trades, kraken, kraken_futures, deribit, cryptocompare, coingecko, crypto_lake, daily_series)
+"""The modules that serve the other sources, each by its ``routes(world)``."""
+
 GRANULARITIES = {"ONE_MINUTE": 60, "ONE_DAY": 86_400}
 MAX_CANDLES = 350  # Coinbase, Get Public Product Candles; ccxt asks for 300
 START_SECONDS = 10.0  # how long uvicorn may take to listen
@@ -62,10 +75,6 @@ _EXCHANGE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _SYMBOL = re.compile(r"[A-Z0-9]+([-_][A-Z0-9]+)*")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _SECONDS = re.compile(r"\d{1,11}", re.ASCII)
-
-
-class NotServed(LookupError):
-    """The source has no such file or product; the message goes to the client."""
 
 
 class Source(Protocol):
@@ -79,18 +88,8 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True)
-class Simulation:
-    """The simulated market up to, and without, ``today``."""
-
-    market: MarketSpec
-    today: Callable[[], date]
-    faults: Faults = field(default_factory=Faults)
-    # One day is made at a time: clients ask for twenty at once, and the files of a day share their work.
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def unfinished(self) -> date:
-        """Return the first day that is not over."""
-        return self.today()
+class Simulation(World):
+    """The simulated market as Tardis' files and Coinbase's candles."""
 
     def dataset(self, exchange: str, data_type: str, symbol: str, day: date) -> bytes:
         """Write the day in Tardis' columns, gzipped; the same bytes each time."""
@@ -180,6 +179,8 @@ def create_app(
     if market is not None and recordings is None:
         source = Simulation(market, _clock(today))
         extra = [source.faults.route()]
+        for vendor in VENDORS:
+            extra += vendor.routes(source)
     elif recordings is not None and market is None:
         source = Recordings(recordings)
     else:

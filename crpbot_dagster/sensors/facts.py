@@ -82,7 +82,7 @@ def in_words(waits: Sequence[str]) -> str:
 def in_flight(instance: dg.DagsterInstance) -> frozenset[tuple[str, date]]:
     """Return (symbol, day) of every run that is queued, starting or started, whoever asked for it."""
     tags = [r.tags.get(PARTITION_TAG, "") for r in instance.get_runs(filters=dg.RunsFilter(statuses=IN_FLIGHT))]
-    return frozenset(partitions.split(tag) for tag in tags if "|" in tag)
+    return frozenset(partitions.split(tag) for tag in tags if tag)
 
 
 def attempts_on(instance: dg.DagsterInstance, kinds: Sequence[Kind], days: Sequence[date]) -> tuple[Attempt, ...]:

@@ -4,11 +4,16 @@ Casting, the door's hard rules, quality checks, Dagster's column schema and ``do
 derive from here. One module per stage; the words they use are in ``schema.py``.
 """
 
-from crpbot_dagster.tables import bars, features, raw, results
+from crpbot_dagster.tables import bars, features, raw, raw_vendors, raw_venues, raw_web, results
 from crpbot_dagster.tables.schema import Table
 
-TABLES: dict[str, Table] = {t.name: t for t in (*raw.TABLES, *bars.TABLES, *features.TABLES, *results.TABLES)}
+RAW = (*raw.TABLES, *raw_vendors.TABLES, *raw_venues.TABLES, *raw_web.TABLES)
+TABLES: dict[str, Table] = {t.name: t for t in (*RAW, *bars.TABLES, *features.TABLES, *results.TABLES)}
 
-CANDLES: dict[str, Table] = {t.candle_source: t for t in raw.TABLES if t.candle_source}
+CANDLES: dict[str, Table] = {t.candle_source: t for t in RAW if t.candle_source}
 """Source → its table of one-minute candles: venue, ts, open, high, low, close, volume; interval_s where other
 intervals stand beside the minutes. A new one here is a new source of bars, daily rows and features."""
+
+TICKS: dict[str, Table] = {t.tick_source: t for t in RAW if t.tick_source}
+"""Source → its table of trades: venue, seq, ts_exchange, trade_id, side (aggressor), price, amount; ts_received where
+the source has a receive time. A new one here is a new source of bars, as with candles."""

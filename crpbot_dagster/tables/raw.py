@@ -72,6 +72,7 @@ TARDIS_TRADES = Table(
     ),
     ordered_by="seq",
     streamed=True,
+    tick_source="tardis",
 )
 
 TARDIS_BOOK = Table(

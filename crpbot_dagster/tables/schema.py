@@ -129,12 +129,18 @@ class Table:
     ordered_by: str | None = None  # a column that strictly increases from row to row: the key of tick tables
     streamed: bool = False  # too large to collect: written through a staged file
     candle_source: str = ""  # set: rows are candles, read by bars/trades_1m as the source of this name
+    tick_source: str = ""  # set: rows are trades, read by bars/trades_1m as the source of this name
     partition: tuple[str, ...] = field(default=("symbol", "day"))
 
     @property
     def stage(self) -> str:
         """The first part of the name."""
         return self.name.partition("/")[0]
+
+    @property
+    def is_market_wide(self) -> bool:
+        """True when one partition a day serves every symbol."""
+        return "symbol" not in self.partition
 
     @property
     def schema(self) -> dict[str, pl.DataType]:
@@ -190,13 +196,15 @@ class Table:
 
         ``own`` adds the table's own rules; a day without rows has nothing they could hold for.
         """
-        outside = ((pl.col("symbol") != symbol) | (pl.col("day") != day)).sum()
+        outside = pl.col("day") != day
+        if not self.is_market_wide:
+            outside |= pl.col("symbol") != symbol
         if self.ordered_by is not None:
             repeats = (pl.col(self.ordered_by).diff() <= 0).sum()
         else:
             repeats = pl.len() - pl.struct(self.key).n_unique()
         measures = [
-            Measure("rows outside the partition", outside, 0, 0),
+            Measure("rows outside the partition", outside.sum(), 0, 0),
             Measure("repeated keys", repeats, 0, 0),
         ]
         for c in self.columns:
@@ -218,8 +226,11 @@ def columns(*groups: Sequence[Column] | Column) -> tuple[Column, ...]:
     return tuple(flat)
 
 
+MARKET_WIDE = "market"
+"""What stands for the symbol of a market-wide table wherever a symbol is named: in a plan, a run, a log line."""
+
 SYMBOL = Column("symbol", pl.String(), "", "our name of the instrument, e.g. BTC-USD", required=True)
 DAY = Column("day", pl.Date(), "", "UTC day of the partition", required=True)
 VENUE = Column("venue", pl.String(), "", "where it traded, lower case", required=True)
-SOURCE = Column("source", pl.String(), "", "who delivered it: tardis, coinbase, files", required=True)
+SOURCE = Column("source", pl.String(), "", "who delivered it: tardis, coinbase, kraken, files …", required=True)
 TS = Column("ts", UTC_US, "UTC", "start of the minute; the row is known at ts + 1 min", required=True)

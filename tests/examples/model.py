@@ -15,8 +15,9 @@ from crpbot_dagster.assets.features.price import v4
 from crpbot_dagster.assets.models import artefact
 from crpbot_dagster.assets.models.assets import ASSETS
 from crpbot_dagster.partitions import key
+from crpbot_dagster.resources.door import Door
 from crpbot_dagster.resources.experiments import Experiments
-from crpbot_dagster.resources.lake import Door, Lake
+from crpbot_dagster.resources.lake import Lake
 from crpbot_dagster.sandbox.market import MarketSpec
 
 FAMILY, SYMBOL, DAY = "bayes_v4", "BTC-USD", DAYS[-1] + timedelta(days=1)

@@ -17,7 +17,8 @@ from crpbot_dagster.assets.features.labels import labels
 from crpbot_dagster.assets.features.microstructure import v5
 from crpbot_dagster.assets.features.price import v4
 from crpbot_dagster.assets.raw.tardis import LEVEL_NAMES
-from crpbot_dagster.resources.lake import Built, Door, Lake
+from crpbot_dagster.resources.door import Door
+from crpbot_dagster.resources.lake import Built, Lake
 from crpbot_dagster.sandbox.market import book, candles, snapshots, tape
 from crpbot_dagster.tables import TABLES
 from crpbot_dagster.tables.schema import Check
@@ -250,7 +251,7 @@ def test_a_failed_audit_keeps_the_old_partition_and_shows_why(tmp_path: Path, so
     parts = dg.MultiPartitionsDefinition(
         {"day": dg.StaticPartitionsDefinition([str(DAY)]), "symbol": dg.StaticPartitionsDefinition([SYMBOL])}
     )
-    monkeypatch.setattr(checks, "_partitions", lambda: parts)
+    monkeypatch.setattr(checks, "_partitions", lambda _: parts)
     lake = Lake(url=str(tmp_path / "lake"), market="sandbox", start_day="2023-11-10")
     frames = {"now": sound["bars/daily"]}
 

@@ -15,7 +15,8 @@ from crpbot_dagster.assets.raw.candle_files import candle_files, files_of
 from crpbot_dagster.assets.raw.dataset_file import DamagedFile
 from crpbot_dagster.assets.raw.minute_file import read_day
 from crpbot_dagster.partitions import key
-from crpbot_dagster.resources.lake import STATES, Door, Lake
+from crpbot_dagster.resources.door import Door
+from crpbot_dagster.resources.lake import STATES, Lake
 
 DAY = date(2023, 11, 20)
 START = datetime(2023, 11, 20, tzinfo=UTC)

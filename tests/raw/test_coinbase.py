@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from crpbot_dagster.resources.exchanges import CoinbaseCandles
-from crpbot_dagster.resources.tardis import SourceError
+from crpbot_dagster.resources.politeness import SourceError
 from crpbot_dagster.sandbox.server import create_app, serve
 
 DAY = date(2024, 1, 2)

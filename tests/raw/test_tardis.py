@@ -12,8 +12,10 @@ from raw.test_dataset_file import HEADER, row, write
 from crpbot_dagster.assets.raw.dataset_file import parse
 from crpbot_dagster.assets.raw.tardis import LEVEL_NAMES, SNAPSHOTS, TRADES, deduplicated, tardis_trades
 from crpbot_dagster.partitions import key
-from crpbot_dagster.resources.lake import Door, Lake
-from crpbot_dagster.resources.tardis import SourceError, TardisDatasets
+from crpbot_dagster.resources.door import Door
+from crpbot_dagster.resources.lake import Lake
+from crpbot_dagster.resources.politeness import SourceError
+from crpbot_dagster.resources.tardis import TardisDatasets
 from crpbot_dagster.sandbox.market import MarketSpec
 from crpbot_dagster.sandbox.server import create_app, serve
 

@@ -12,16 +12,8 @@ import polars as pl
 import pytest
 from deltalake import write_deltalake
 
-from crpbot_dagster.resources.lake import (
-    Built,
-    Door,
-    IncompleteError,
-    Lake,
-    OtherSchema,
-    StampError,
-    WouldErase,
-    broken_rules,
-)
+from crpbot_dagster.resources.door import Door, broken_rules
+from crpbot_dagster.resources.lake import Built, IncompleteError, Lake, OtherSchema, StampError, WouldErase
 from crpbot_dagster.tables import TABLES
 
 DAY = date(2024, 1, 2)

@@ -35,7 +35,11 @@ def volume_1d(context: dg.AssetExecutionContext, ticks: pl.LazyFrame, lake: Lake
     if lake.state("raw/tardis_trades", symbol, day) == "complete":
         volume, origin = ticks.select(pl.col("amount").sum()).collect(engine="streaming").item(), "ticks"
     else:
-        found = (lake.window(t.name, symbol, day, day).collect() for t in candles.primary_first(primary))
+        found = (
+            lake.window(t.name, symbol, day, day).collect()
+            for t in candles.primary_first(primary)
+            if candles.is_asked(t, primary, lake.state(t.name, symbol, day))
+        )
         volume, origin = candles.first_volume(found, primary.venue)
     known = datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1)
     row = {
@@ -75,7 +79,10 @@ def trades_1m(context: dg.AssetExecutionContext, ticks: pl.LazyFrame, lake: Lake
     elif primary.source == "tardis" and tick_state == "missing":
         parts.append(_named(tape.all_gaps(day), primary.venue, "tardis", "ticks", "received"))
     for source, table in CANDLES.items():
-        held, state = lake.window(table.name, symbol, day, day).collect(), lake.state(table.name, symbol, day)
+        state = lake.state(table.name, symbol, day)
+        if not candles.is_asked(table, primary, state):
+            continue
+        held = lake.window(table.name, symbol, day, day).collect()
         for venue, minutes in candles.minutes_by_venue(held, state, source, primary, day).items():
             parts.append(_named(minutes, venue, source, "ohlcv", "exchange"))
     if not parts:

@@ -161,13 +161,22 @@ def judge(body: pl.DataFrame, header: list[str], layout: Layout) -> tuple[pl.Dat
         # An empty cell is a missing value; whether it may be missing is the layout's rule.
         *(fields.list.get(header.index(c), null_on_oob=True).replace("", None).alias(c) for c in layout.types),
     )
+    return judge_cells(cells, f"not {len(header)} fields", layout)
+
+
+def judge_cells(cells: pl.DataFrame, incomplete: str, layout: Layout) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the sound rows, typed, and the refused ones with their reason.
+
+    ``cells`` has line_n, text (the row as delivered), complete (false: refused as ``incomplete``), and the layout's
+    columns as text, null where the source left a cell empty.
+    """
     readable = [
         pl.col(c).str.contains(INTEGER if t.is_integer() else NUMBER).fill_null(True)
         for c, t in layout.types.items()
         if t.is_numeric()
     ]
     typed = cells.with_columns(
-        pl.all_horizontal(readable).alias("readable"),
+        pl.all_horizontal(True, *readable).alias("readable"),
         *(
             pl.col(c).str.to_lowercase().replace_strict({"true": True, "false": False}, default=None).alias(c)
             if t == pl.Boolean
@@ -175,7 +184,7 @@ def judge(body: pl.DataFrame, header: list[str], layout: Layout) -> tuple[pl.Dat
             for c, t in layout.types.items()
         ),
     )
-    broken = {f"not {len(header)} fields": ~pl.col("complete"), UNREADABLE: ~pl.col("readable")}
+    broken = {incomplete: ~pl.col("complete"), UNREADABLE: ~pl.col("readable")}
     broken |= {text: ~rule.fill_null(False) for text, rule in layout.rules.items()}
     # The first rule a row breaks is its reason.
     reason = pl.coalesce(pl.when(is_broken).then(pl.lit(text)) for text, is_broken in broken.items())

@@ -1,0 +1,10 @@
+"""Coinbase's trades as its REST interface sends them."""
+
+from starlette.routing import Route
+
+from crpbot_dagster.sandbox.world import World
+
+
+def routes(world: World) -> list[Route]:
+    """Return the endpoints of the simulated market."""
+    return []

@@ -1,0 +1,10 @@
+"""CryptoCompare's REST interface: minutes of its index, and news."""
+
+from starlette.routing import Route
+
+from crpbot_dagster.sandbox.world import World
+
+
+def routes(world: World) -> list[Route]:
+    """Return the endpoints of the simulated market."""
+    return []
