@@ -8,6 +8,7 @@ import dagster as dg
 import polars as pl
 import pytest
 from conftest import DAYS, with_clocks
+from graph import broken_certified, broken_vendors, broken_venues, broken_web
 
 from crpbot_dagster.assets import checks
 from crpbot_dagster.assets.bars.tape import candles_1m, daily_bar
@@ -32,6 +33,9 @@ FACTS = {
     "label_correlation": 0.3,
     "leaderboard_one_chosen_first": 0.0,
 }
+AREAS = (broken_certified, broken_vendors, broken_venues, broken_web)
+for area in AREAS:
+    FACTS |= area.FACTS
 
 
 def keyed(frame: pl.DataFrame, table: str, **more: str) -> pl.DataFrame:
@@ -91,6 +95,8 @@ def sound(market, bars) -> dict[str, pl.DataFrame]:
         "promotion/leaderboard": pl.DataFrame([board]),
         "promotion/report": pl.DataFrame([page]),
     }  # fmt: skip
+    for area in AREAS:
+        made |= area.sound(market)
     return {
         name: TABLES[name].conform(keyed(f.drop("symbol", "day", strict=False), name).lazy()).collect()
         for name, f in made.items()
@@ -169,6 +175,9 @@ BROKEN_RULES: list[tuple[str, Callable[[pl.DataFrame], pl.DataFrame] | dict[str,
     ("promotion/report", lambda f: f.clear()),
     ("promotion/report", put(bytes_n=pl.lit(0))),
 ]
+for area in AREAS:
+    BROKEN |= area.BROKEN
+    BROKEN_RULES += area.BROKEN_RULES
 TIES = ("features/labels", "label_balance", put(y_ret_15m=pl.lit(0.0)))
 NO_SNAPSHOT = ("raw/tardis_book", "coverage", lambda f: f.filter(~pl.col("is_snapshot")))
 DECLARED = [
