@@ -11,14 +11,25 @@ from datetime import date, timedelta
 import dagster as dg
 from dagster._utils.error import SerializableErrorInfo
 
-from crpbot_dagster import definitions, partitions, settings
-from crpbot_dagster.assets import DAY_TABLES, EVALUATION_TABLES, LABELS, ROUTE, TRACK_RECORD, made_again, tables_of
+from crpbot_dagster import definitions, instruments, partitions, settings
+from crpbot_dagster.assets import (
+    DAY_TABLES,
+    EVALUATION_TABLES,
+    LABELS,
+    MARKET_TABLES,
+    ROUTE,
+    TRACK_RECORD,
+    beside,
+    made_again,
+    tables_of,
+)
 from crpbot_dagster.assets.evaluations.assets import model_day
 from crpbot_dagster.resources.lake import Lake
 from crpbot_dagster.resources.launcher import PROCESS_TAG, this_process
 from crpbot_dagster.settings import Settings
-from crpbot_dagster.tables import CANDLES, TABLES
+from crpbot_dagster.tables import TABLES
 from crpbot_dagster.tables.results import FAMILIES
+from crpbot_dagster.tables.schema import MARKET_WIDE
 
 STAGES = tuple(ROUTE)
 VOLUME_DAYS = 7  # bars/trades_1m asks for the volumes of the seven days before
@@ -31,19 +42,25 @@ class PlanError(ValueError):
 
 @dataclass(frozen=True)
 class Step:
-    """One Dagster run: these tables of one symbol's day."""
+    """One Dagster run: these tables of one symbol's day, or of a day of the whole market."""
 
     symbol: str
     day: date
     tables: tuple[str, ...]
+    is_beside: bool = False  # sources beside the primary one: when they fail, the symbol goes on
 
 
 Held = Mapping[str, frozenset[date]]
 """Table → the days of one symbol that the lake holds, published whole; a day without rows is held too."""
 
 
-WARM_VOLUMES = ("raw/tardis_trades", *(t.name for t in CANDLES.values()), "bars/volume_1d")
-WARM_BARS = (*tables_of("raw"), "bars/volume_1d", "bars/trades_1m", "bars/book_1m")
+def warm_tables(primary: instruments.Primary) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return what is made of the days before a range: those that give volumes alone, and those that give bars."""
+    aside = beside(primary)
+    raw = [TABLES[t] for t in DAY_TABLES if t.startswith("raw/") and t not in aside]
+    priced = tuple(t.name for t in raw if t.candle_source or t.tick_source)
+    volume = "bars/volume_1d"
+    return (*priced, volume), (*(t.name for t in raw), volume, "bars/trades_1m", "bars/book_1m")
 
 
 def verdict_window(verdict_day: date, config: Settings) -> date:
@@ -85,7 +102,9 @@ def plan(symbol: str, first: date, last: date, until: str, config: Settings, tod
     Days before ``first`` are added where ``first`` needs them: one of bars, seven of volumes. The labels of a day
     are built with the next one: so they begin the day before ``first`` when its features are ``held``, and end the
     day before ``last``, or on ``last`` when the bars of the day after it are held. Models, evaluations and
-    promotion are those of a verdict on ``last``. What is held is planned again; ``without_held`` leaves it out.
+    promotion are those of a verdict on ``last``. The newest ``every_source_days`` days ask every source, the others
+    those that a verdict needs. What is held is planned again; ``without_held`` leaves it out. The plan of
+    ``MARKET_WIDE`` has the market-wide tables of those newest days.
 
     Raises
     ------
@@ -94,17 +113,24 @@ def plan(symbol: str, first: date, last: date, until: str, config: Settings, tod
     """
     check_range(first, last, config, today)
     reached = STAGES[: STAGES.index(until) + 1]
+    newest = _days(max(first, last - timedelta(days=config.every_source_days - 1)), last)
+    if symbol == MARKET_WIDE:
+        tables = tuple(t for t in MARKET_TABLES if TABLES[t].stage in reached)
+        return [Step(symbol, d, tables, is_beside=True) for d in newest if tables]
     if "models" in reached and first > (needed := verdict_window(last, config)):
         raise PlanError(
             f"a verdict on {last} needs features from {needed} on ({config.window_days} days to train, "
             f"{config.test_days} to test): choose --from {needed}, a later --to, or --until features"
         )
     look_back = LOOK_BACK_DAYS if "features" in reached else 0
+    primary = instruments.primary(symbol, config.primary)
+    volumes, bars = warm_tables(primary)
     steps = []
     if "bars" in reached:
-        steps += [Step(symbol, d, WARM_VOLUMES) for d in _days_before(first, VOLUME_DAYS, look_back, config)]
-    steps += [Step(symbol, d, WARM_BARS) for d in _days_before(first, look_back, 0, config)]
-    daily = [t for t in DAY_TABLES if TABLES[t].stage in reached]
+        steps += [Step(symbol, d, volumes) for d in _days_before(first, VOLUME_DAYS, look_back, config)]
+    steps += [Step(symbol, d, bars) for d in _days_before(first, look_back, 0, config)]
+    aside = beside(primary)
+    daily = tuple(t for t in DAY_TABLES if TABLES[t].stage in reached and t not in aside)
     verdicts = held.get("promotion/promoted_model", frozenset()) if "evaluations" in reached else frozenset()
 
     def labels_of(day: date) -> Step:
@@ -112,7 +138,9 @@ def plan(symbol: str, first: date, last: date, until: str, config: Settings, tod
         return Step(symbol, day, (LABELS, TRACK_RECORD) if followed else (LABELS,))
 
     for day in _days(first, last):
-        steps.append(Step(symbol, day, tuple(daily)))
+        if aside and day in newest:
+            steps.append(Step(symbol, day, aside, is_beside=True))
+        steps.append(Step(symbol, day, daily))
         before = day - timedelta(days=1)
         if "features" in reached and (day > first or before in held.get("features/v5", ())):
             steps.append(labels_of(before))
@@ -186,14 +214,15 @@ class Route:
 def run_steps(steps: list[Step], done: Callable[[Step, str | None], None], instance: dg.DagsterInstance) -> str | None:
     """Materialise the steps in order, call ``done`` after each, and return why one failed, None when none did.
 
-    A symbol stops at its first failure: what follows would read what is not there.
+    A symbol stops at its first failure: what follows would read what is not there. A source beside the primary one is
+    no such failure: the bars read the sources that are there.
     """
     route = Route(settings.load())
     for step in steps:
         result = route.materialise(step, instance)
         reason = None if result.success else failure_of(result)
         done(step, reason)
-        if reason is not None:
+        if reason is not None and not step.is_beside:
             return reason
     return None
 

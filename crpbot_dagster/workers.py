@@ -6,6 +6,7 @@ Not here: what is run (``runs.py``), how it looks (``cli/progress.py``).
 import multiprocessing
 import queue
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
@@ -18,11 +19,19 @@ POOLS = sorted({op.pool for stage in ROUTE.values() for a in stage for op in [a.
 CRASHED = "the worker process ended without saying why (out of memory?)"
 
 
-def run_plans(plans: dict[str, list[Step]], at_once: int) -> Iterator[tuple[str, str, str | None]]:
-    """Run each symbol's steps in order, ``at_once`` symbols side by side.
+@dataclass(frozen=True)
+class News:
+    """What a worker did: a step of a symbol, and why it failed, if it did; an end without a step is the worker's."""
 
-    Yields (symbol, what was run, None or why it failed) after each step. A symbol ends at its first failure.
-    """
+    symbol: str
+    now: str = ""
+    failure: str | None = None
+    is_beside: bool = False  # the symbol goes on in spite of the failure
+    is_over: bool = False
+
+
+def run_plans(plans: dict[str, list[Step]], at_once: int) -> Iterator[News]:
+    """Run each symbol's steps in order, ``at_once`` symbols side by side; yield the news after each step."""
     # Workers that meet an empty database at once would all try to lay its tables and its pools.
     with dg.DagsterInstance.get() as instance:
         storage = instance.event_log_storage
@@ -38,17 +47,17 @@ def run_plans(plans: dict[str, list[Step]], at_once: int) -> Iterator[tuple[str,
             working[symbol] = context.Process(target=_work, args=(plans[symbol], news), daemon=True)
             working[symbol].start()
         try:
-            symbol, now, failure, over = news.get(timeout=1)
+            told = news.get(timeout=1)
         except queue.Empty:
             for symbol, process in list(working.items()):
                 if not process.is_alive() and process.exitcode != 0:
                     del working[symbol]
-                    yield symbol, "", f"{CRASHED}, exit code {process.exitcode}"
+                    yield News(symbol, failure=f"{CRASHED}, exit code {process.exitcode}")
             continue
-        if over:
-            working.pop(symbol).join()
+        if told.is_over:
+            working.pop(told.symbol).join()
         else:
-            yield symbol, now, failure
+            yield told
 
 
 def _work(steps: list[Step], news: Any) -> None:
@@ -57,10 +66,11 @@ def _work(steps: list[Step], news: Any) -> None:
     symbol = steps[0].symbol
 
     def done(step: Step, failure: str | None) -> None:
-        news.put((symbol, f"{step.day} {step.tables[-1]}", failure, False))
+        now = f"{step.day} {'every source' if step.is_beside else step.tables[-1]}"
+        news.put(News(symbol, now, failure, step.is_beside))
 
     with dg.DagsterInstance.get() as instance:
         # Keeps its Postgres connections; the default opens one per event, which costs a third of a run.
         instance.optimize_for_webserver(statement_timeout=60_000, pool_recycle=3_600, max_overflow=4)
         run_steps(steps, done, instance)
-    news.put((symbol, "", None, True))
+    news.put(News(symbol, is_over=True))

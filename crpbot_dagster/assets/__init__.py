@@ -76,10 +76,10 @@ VERDICT_RAW = (
 """The raw tables that a verdict needs; every other source stands beside them for comparison."""
 
 
-def verdict_tables(primary: Primary) -> tuple[str, ...]:
-    """Return the tables of a day that a verdict needs: those of the primary source, and what is made from them."""
+def beside(primary: Primary) -> tuple[str, ...]:
+    """Return the raw tables of a day that stand beside the primary source: when one fails, the day goes on."""
     own = {t.name for s, t in (CANDLES | TICKS).items() if s == primary.source}
-    return tuple(t for t in DAY_TABLES if not t.startswith("raw/") or t in VERDICT_RAW or t in own)
+    return tuple(t for t in DAY_TABLES if t.startswith("raw/") and t not in VERDICT_RAW and t not in own)
 
 
 def made_again(tables: tuple[str, ...], absent: Collection[str]) -> tuple[str, ...]:

@@ -47,8 +47,11 @@ def _failures(plans: dict[str, list[Any]]) -> list[str]:
         if any(t.startswith("models/") for steps in plans.values() for step in steps for t in step.tables):
             definitions.resources(config)["experiments"].process_config_and_initialize().prepare()
         bars = {s: progress.add_task(s, total=len(steps), now="") for s, steps in plans.items()}
-        for symbol, now, failure in run_plans(plans, config.parallel_symbols):
-            progress.update(bars[symbol], advance=1, now=now)
-            if failure is not None:
-                failures.append(f"{symbol} {now}: {failure}")
+        for news in run_plans(plans, config.parallel_symbols):
+            progress.update(bars[news.symbol], advance=1, now=news.now)
+            if news.failure is not None and news.is_beside:
+                aside = f"{news.symbol} {news.now}, the run goes on: {news.failure}"
+                progress.console.print(aside, style="yellow", highlight=False, markup=False)
+            elif news.failure is not None:
+                failures.append(f"{news.symbol} {news.now}: {news.failure}")
     return failures

@@ -24,6 +24,7 @@ from crpbot_dagster.cli.terminal import (
 )
 from crpbot_dagster.cli.verdicts import show_verdicts
 from crpbot_dagster.settings import Settings
+from crpbot_dagster.tables.schema import MARKET_WIDE
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would run, and how much data.")]
 
@@ -56,7 +57,7 @@ def run(
         return
     code = execute(plans, as_json)
     if code == OK and until == "promotion":
-        code = show_verdicts(list(plans), last, as_json)
+        code = show_verdicts([s for s in plans if s != MARKET_WIDE], last, as_json)
     elif code == OK and as_json:
         typer.echo(json.dumps({"ok": True}))
     raise typer.Exit(code)
@@ -123,7 +124,7 @@ def demo(as_json: AsJson = False) -> None:
     console.print(f"{sum(len(p) for p in plans.values())} runs in {time.perf_counter() - started:.0f} s")
     if code == OK:
         # The demo succeeded when it reached its verdicts, whatever they are.
-        show_verdicts(list(plans), last, as_json)
+        show_verdicts([s for s in plans if s != MARKET_WIDE], last, as_json)
         console.print("Look at it: `make dev` opens the Dagster UI on http://127.0.0.1:3000")
     raise typer.Exit(code)
 
@@ -137,7 +138,8 @@ def plans_of(
 
     lake, today = lake_of(config), config.now().date()
     plans = {}
-    for symbol in symbols:
+    # The market first: what the symbols' days read of it must be there.
+    for symbol in (MARKET_WIDE, *symbols):
         try:
             runs.check_range(first, last, config, today)
             held = runs.held_days(symbol, first, last, lake)
@@ -145,6 +147,8 @@ def plans_of(
         except runs.PlanError as error:
             stop(str(error), USAGE)
         plans[symbol] = steps if again else runs.without_held(steps, held)
+    if not plans[MARKET_WIDE]:
+        del plans[MARKET_WIDE]
     return plans
 
 

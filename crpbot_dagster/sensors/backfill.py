@@ -16,7 +16,7 @@ def catch_up_sensor(config: Settings, lake: Lake) -> dg.SensorDefinition:
 
     @dg.sensor(
         name="catch_up",
-        target=facts.selection((*facts.DAY_TABLES, *facts.LABEL_TABLES)),
+        target=facts.selection((*facts.DAY_TABLES, *facts.LABEL_TABLES, *facts.MARKET_TABLES)),
         minimum_interval_seconds=config.sensor_interval_s,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Asks again for missing and failed days of the last week, newest first, and for labels.",

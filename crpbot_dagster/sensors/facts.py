@@ -9,12 +9,13 @@ from datetime import date, datetime
 import dagster as dg
 
 from crpbot_dagster import instruments, partitions
-from crpbot_dagster.assets import DAY_TABLES, LABELS, TRACK_RECORD, tables_of
+from crpbot_dagster.assets import DAY_TABLES, LABELS, MARKET_TABLES, TRACK_RECORD, VERDICT_RAW, beside, tables_of
 from crpbot_dagster.resources.lake import Lake
 from crpbot_dagster.sensors import work
 from crpbot_dagster.sensors.work import Attempt, Day, Kind, Plan, Request, Rules, Span, State, Status
 from crpbot_dagster.settings import Settings
-from crpbot_dagster.tables import CANDLES
+from crpbot_dagster.tables import CANDLES, TICKS
+from crpbot_dagster.tables.schema import MARKET_WIDE
 
 TAG = "crpbot/"
 PARTITION_TAG = "dagster/partition"
@@ -57,6 +58,8 @@ def run_request(request: Request) -> dg.RunRequest:
             f"{TAG}requested_at": request.requested_at.isoformat(),
             f"{TAG}reason": request.reason,
             f"{TAG}digest": request.digest,
+            # The queue runs one run of a partition at a time: the sources beside the primary one before its day.
+            "dagster/priority": "1" if request.kind == "sources" else "0",
             # A failed step waits for the sensor's next attempt; a process that died is started again by Dagster.
             "dagster/retry_on_asset_or_op_failure": "false",
         },
@@ -118,7 +121,15 @@ def _attempt(run: dg.DagsterRun) -> Attempt:
 
 def rules(config: Settings) -> Rules:
     """Return the catch-up's rules from the settings."""
-    return Rules(config.catch_up_days, config.catch_up_budget, config.catch_up_retry_h, DAY_TABLES, LABEL_TABLES)
+    return Rules(
+        config.catch_up_days,
+        config.catch_up_budget,
+        config.catch_up_retry_h,
+        DAY_TABLES,
+        LABEL_TABLES,
+        MARKET_TABLES,
+        {s: beside(instruments.primary(s, config.primary)) for s in config.symbols},
+    )
 
 
 def state(instance: dg.DagsterInstance, lake: Lake, config: Settings) -> State:
@@ -129,7 +140,7 @@ def state(instance: dg.DagsterInstance, lake: Lake, config: Settings) -> State:
     now = config.now()
     days = work.facts_needed(now, config.catch_up_days)
     busy = in_flight(instance)
-    tried = attempts_on(instance, ("day", "label"), days)
+    tried = attempts_on(instance, tuple(work.ASKERS), days)
     spans: dict[str, Span | None] = {}
     found: dict[tuple[str, date], Day] = {}
     for symbol in config.symbols:
@@ -137,6 +148,11 @@ def state(instance: dg.DagsterInstance, lake: Lake, config: Settings) -> State:
         spans[symbol] = Span(held[0], held[-1]) if held else None
         if spans[symbol] is not None:
             found |= _days(lake, symbol, days, instruments.primary(symbol, config.primary).source)
+    known = [s for s in spans.values() if s is not None]
+    if known and MARKET_TABLES:
+        spans[MARKET_WIDE] = Span(min(s.first for s in known), max(s.last for s in known))
+        absent = {d: frozenset(t for t in MARKET_TABLES if lake.missing(t, MARKET_WIDE, [d])) for d in days}
+        found |= {(MARKET_WIDE, d): Day(absent[d]) for d in days}
     return State(now, config.start_day, spans, found, busy, tried)
 
 
@@ -158,6 +174,6 @@ def _days(lake: Lake, symbol: str, days: Sequence[date], source: str) -> dict[tu
 
 
 def tables_from(source: str) -> frozenset[str]:
-    """Return the raw tables of a source."""
-    own = {t for t in DAY_TABLES if t.startswith(f"raw/{source}_")}
-    return frozenset(own | ({CANDLES[source].name} if source in CANDLES else set()))
+    """Return the raw tables of a source that a verdict waits for."""
+    priced = {t.name for s, t in (CANDLES | TICKS).items() if s == source}
+    return frozenset(priced | {t for t in VERDICT_RAW if t.startswith(f"raw/{source}_")})

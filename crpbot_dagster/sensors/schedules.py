@@ -19,7 +19,7 @@ def daily_schedule(config: Settings, lake: Lake) -> dg.ScheduleDefinition:
         name="daily",
         cron_schedule="30 6 * * *",
         execution_timezone="UTC",
-        target=facts.selection(facts.DAY_TABLES),
+        target=facts.selection((*facts.DAY_TABLES, *facts.MARKET_TABLES)),
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description="Yesterday from raw to features, for every symbol.",
     )

@@ -5,12 +5,13 @@ after. Pure: no Dagster, no clock, no lake; the facts are read in ``facts.py`` a
 Not here: training (``retraining.py``), promotion (``promotion.py``).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Literal
 
 from crpbot_dagster.assets import made_again
+from crpbot_dagster.tables.schema import MARKET_WIDE
 
 READY_AFTER = timedelta(hours=6, minutes=30)  # Tardis has a day about 06:00 UTC of the next
 TAKE_OVER_AFTER = timedelta(hours=7)  # from then on a day the schedule did not bring is the catch-up sensor's
@@ -19,7 +20,7 @@ LATE_AFTER = timedelta(days=3)  # counted from the day's start: a primary source
 # What a day's run reads of the days before it: table → how many of them.
 LOOK_BACK = {"bars/trades_1m": 1, "bars/book_1m": 1, "bars/volume_1d": 7}
 
-Kind = Literal["day", "label", "training", "evaluation", "promotion"]
+Kind = Literal["sources", "day", "label", "training", "evaluation", "promotion"]
 Status = Literal["in_flight", "succeeded", "failed"]
 
 
@@ -66,7 +67,7 @@ class Day:
 
 @dataclass(frozen=True)
 class Span:
-    """The oldest and the newest day of a symbol whose features the lake holds."""
+    """The oldest and the newest day of a symbol whose features the lake holds; of the market, of any symbol."""
 
     first: date
     last: date
@@ -81,6 +82,14 @@ class Rules:
     retry_h: float
     day_tables: tuple[str, ...]
     label_tables: tuple[str, ...]
+    market_tables: tuple[str, ...] = ()  # of a day of the whole market, which has no labels
+    beside: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # symbol → raw tables beside its primary source
+
+    def tables_of(self, symbol: str) -> tuple[str, ...]:
+        """Return the tables of a day run."""
+        if symbol == MARKET_WIDE:
+            return self.market_tables
+        return tuple(t for t in self.day_tables if t not in self.beside.get(symbol, ()))
 
 
 @dataclass(frozen=True)
@@ -165,13 +174,13 @@ def catch_up(state: State, rules: Rules) -> Plan:
             continue
         for day in days:
             if day >= span.first:
-                work.append((day, symbol, "day"))
+                work += [(day, symbol, "sources"), (day, symbol, "day")]
             before = day - timedelta(days=1)
-            if before >= span.first:
+            if before >= span.first and symbol != MARKET_WIDE:
                 work.append((before, symbol, "label"))
-    left = rules.budget - sum(a.status == "in_flight" and a.kind in ("day", "label") for a in state.attempts)
-    for day, symbol, kind in sorted(work, key=lambda w: (-w[0].toordinal(), w[1], w[2])):
-        answer = (_day_run if kind == "day" else _label_run)(symbol, day, state, rules)
+    left = rules.budget - sum(a.status == "in_flight" and a.kind in ASKERS for a in state.attempts)
+    for day, symbol, kind in sorted(work, key=lambda w: (-w[0].toordinal(), w[1], list(ASKERS).index(w[2]))):
+        answer = ASKERS[kind](symbol, day, state, rules)
         if isinstance(answer, str):
             found.waits.append(answer)
         elif answer is not None and len(found.requests) < left:
@@ -192,11 +201,11 @@ def daily(state: State, rules: Rules) -> Plan:
         if of(state.attempts, "day", symbol, day):
             found.waits.append(f"{symbol} {day} was requested before")
             continue
-        answer = _day_run(symbol, day, state, rules)
-        if isinstance(answer, Request):
-            found.requests.append(answer)
-        else:
-            found.waits.append(answer or f"{symbol} {day} is in the lake")
+        answers = [ask(symbol, day, state, rules) for ask in (_source_run, _day_run)]
+        found.requests += [a for a in answers if isinstance(a, Request)]
+        found.waits += [a for a in answers if isinstance(a, str)]
+        if not any(answers):
+            found.waits.append(f"{symbol} {day} is in the lake")
     return Plan(tuple(found.requests), tuple(found.waits))
 
 
@@ -208,9 +217,23 @@ def _far_behind(symbol: str, span: Span | None, first: date) -> str:
     )
 
 
+def _source_run(symbol: str, day: date, state: State, rules: Rules) -> Request | str | None:
+    """Ask the sources beside the primary one, apart from the day run: the day goes on when one of them fails."""
+    facts, own = state.days[symbol, day], rules.tables_of(symbol)
+    absent = facts.absent & set(rules.beside.get(symbol, ()))
+    if not absent:
+        return None
+    if (symbol, day) in state.in_flight:
+        return f"{symbol} {day}: a run is in flight"
+    # The day run that comes after reads them; without one to come, what the day is made of is made again.
+    tables = tuple(sorted(absent)) if facts.absent & set(own) else (*sorted(absent), *made_again(own, ()))
+    return _asked("sources", symbol, day, tables, f"not in the lake: {', '.join(sorted(absent))}", state, rules)
+
+
 def _day_run(symbol: str, day: date, state: State, rules: Rules) -> Request | str | None:
     facts = state.days[symbol, day]
-    absent, awaited = facts.absent & set(rules.day_tables), _awaited(symbol, day, state)
+    own = rules.tables_of(symbol)
+    absent, awaited = facts.absent & set(own), _awaited(symbol, day, state)
     if not absent and not awaited:
         return None
     if (symbol, day) in state.in_flight:
@@ -219,7 +242,7 @@ def _day_run(symbol: str, day: date, state: State, rules: Rules) -> Request | st
     if lacking is not None:
         return f"{symbol} {day} waits for {lacking}"
     reason = f"not in the lake: {', '.join(sorted(absent))}" if absent else "the source did not have the day yet"
-    tables = rules.day_tables if awaited else made_again(rules.day_tables, absent)
+    tables = own if awaited else made_again(own, absent)
     return _asked("day", symbol, day, tables, reason, state, rules)
 
 
@@ -231,10 +254,18 @@ def _label_run(symbol: str, day: date, state: State, rules: Rules) -> Request | 
     for needed in (day, after):
         if (symbol, needed) in state.in_flight:
             return f"{symbol} {day} labels: a run of {needed} is in flight"
-        if state.days[symbol, needed].absent & set(rules.day_tables) or _awaited(symbol, needed, state):
+        if state.days[symbol, needed].absent & set(rules.tables_of(symbol)) or _awaited(symbol, needed, state):
             return f"{symbol} {day} labels wait for {needed}"
     reason = f"not in the lake: {', '.join(sorted(absent))}"
     return _asked("label", symbol, day, rules.label_tables, reason, state, rules)
+
+
+ASKERS: Mapping[Kind, Callable[[str, date, State, Rules], Request | str | None]] = {
+    "sources": _source_run,
+    "day": _day_run,
+    "label": _label_run,
+}
+"""The kinds of work of the catch-up, in the order in which a day's are asked for."""
 
 
 def _awaited(symbol: str, day: date, state: State) -> bool:

@@ -280,3 +280,35 @@ def test_laws_of_every_plan(state: State) -> None:
     busy = state.in_flight | {(r.symbol, r.day) for r in plan.requests}
     then = replace(state, attempts=state.attempts + asked_for, in_flight=frozenset(busy))
     assert not {r.key for r in work.catch_up(then, RULES).requests} & {r.key for r in plan.requests}
+
+
+MARKET = ("raw/fear_greed",)
+BESIDE = replace(
+    RULES, day_tables=(*DAY_TABLES, "raw/kraken"), market_tables=MARKET, beside={"BTC-USD": ("raw/kraken",)}
+)
+
+
+def test_the_sources_beside_the_primary_one_are_a_run_of_their_own_before_the_day() -> None:
+    state = without(lake(), (d(9), ALL | {"raw/kraken"}), (d(8), frozenset(LABELS)))
+    plan = work.catch_up(state, BESIDE)
+    assert [(r.kind, r.tables) for r in plan.requests] == [("sources", ("raw/kraken",)), ("day", DAY_TABLES)]
+
+
+def test_a_day_goes_on_without_a_source_beside_it_and_takes_it_in_when_it_comes() -> None:
+    state = without(lake(), (d(9), frozenset({"raw/kraken"})), (d(8), frozenset(LABELS)))
+    plan = work.catch_up(state, BESIDE)
+    assert [(r.kind, r.day) for r in plan.requests] == [("sources", d(9)), ("label", d(8))]
+    assert plan.requests[0].tables == ("raw/kraken", *DAY_TABLES[1:]), "bars that lack it are made again"
+    tried = done(plan.requests[0], "failed")
+    assert asked(work.catch_up(replace(state, attempts=(tried,)), BESIDE)) == [("label", d(8))]
+    later = replace(state, attempts=(tried,), now=NOW + timedelta(hours=2))
+    assert ("sources", d(9)) in asked(work.catch_up(later, BESIDE))
+
+
+def test_the_whole_market_has_day_runs_and_no_labels() -> None:
+    state = lake(symbols=("BTC-USD", "market"))
+    assert work.catch_up(state, BESIDE) == Plan()
+    plan = work.catch_up(without(state, (d(7), frozenset(MARKET)), symbol="market"), BESIDE)
+    assert [(r.symbol, r.kind, r.tables) for r in plan.requests] == [("market", "day", MARKET)]
+    new = work.daily(without(state, (d(9), frozenset(MARKET)), symbol="market"), BESIDE)
+    assert [(r.symbol, r.day) for r in new.requests] == [("market", d(9))]
