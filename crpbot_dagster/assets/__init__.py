@@ -14,6 +14,7 @@ from crpbot_dagster.assets.models.assets import ASSETS as MODELS
 from crpbot_dagster.assets.promotion.assets import ASSETS as PROMOTION
 from crpbot_dagster.assets.raw import (
     attention,
+    calendar,
     candle_files,
     coinbase,
     coingecko,
@@ -44,6 +45,7 @@ RAW = (
     *fear_greed.ASSETS,
     *hash_rate.ASSETS,
     *traditional_markets.ASSETS,
+    *calendar.ASSETS,
 )
 ROUTE: dict[str, tuple[dg.AssetsDefinition, ...]] = {
     "raw": RAW,
@@ -62,6 +64,7 @@ def tables_of(*stages: str) -> tuple[str, ...]:
 
 LABELS = "features/labels"  # of a day, once the next one is there
 TRACK_RECORD = "evaluations/daily_predictions"  # of a labelled day after a verdict; before the first there is none
+CALENDAR = "raw/calendar"  # of a day, after every source was asked
 _OF_A_DAY = tuple(t for t in tables_of("raw", "bars", "features") if t != LABELS)
 DAY_TABLES = tuple(t for t in _OF_A_DAY if not TABLES[t].is_market_wide)
 MARKET_TABLES = tuple(t for t in _OF_A_DAY if TABLES[t].is_market_wide)
@@ -79,7 +82,8 @@ VERDICT_RAW = (
 def beside(primary: Primary) -> tuple[str, ...]:
     """Return the raw tables of a day that stand beside the primary source: when one fails, the day goes on."""
     own = {t.name for s, t in (CANDLES | TICKS).items() if s == primary.source}
-    return tuple(t for t in DAY_TABLES if t.startswith("raw/") and t not in VERDICT_RAW and t not in own)
+    needed = {*VERDICT_RAW, CALENDAR, *own}
+    return tuple(t for t in DAY_TABLES if t.startswith("raw/") and t not in needed)
 
 
 def made_again(tables: tuple[str, ...], absent: Collection[str]) -> tuple[str, ...]:

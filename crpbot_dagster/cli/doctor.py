@@ -2,25 +2,38 @@
 
 import json
 import shutil
+from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from crpbot_dagster import instruments
-from crpbot_dagster.cli.terminal import MISSING, OK, AsJson, configured
+from crpbot_dagster.cli.terminal import MISSING, OK, AsJson, configured, day_of, stop
 from crpbot_dagster.settings import Settings
 from crpbot_dagster.sources import SOURCES
 
+COLOURS = {"complete": "green", "empty": "cyan", "partial": "yellow", "missing": "red", None: "dim"}
 
-def doctor(as_json: AsJson = False) -> None:
+
+def doctor(
+    calendar: Annotated[
+        bool, typer.Option("--calendar", help="Show what every source says of the newest days held.")
+    ] = False,
+    days: Annotated[int, typer.Option(help="Days of the calendar.", min=1, max=60)] = 14,
+    to: Annotated[str | None, typer.Option(help="Last UTC day of the calendar; default: the newest held.")] = None,
+    as_json: AsJson = False,
+) -> None:
     """Look at settings, keys (set or not, never their value), sources, disk and lake, and say what to do next.
 
-    Example: crpbot doctor --json
+    Example: crpbot doctor --calendar --days 7
     """
     config = configured()
+    if calendar:
+        _show_calendar(config, days, day_of(to, "--to"), as_json)
+        raise typer.Exit(OK)
     found = {"settings": _facts(config), "sources": _sources(config), "lake": _lake(config)}
     next_steps = _next_steps(config, found)
     if as_json:
@@ -105,3 +118,34 @@ def _next_steps(config: Settings, found: dict[str, Any]) -> list[str]:
         "crpbot dev, to look at what is there",
         "crpbot run --dry-run, to see what the next verdict needs",
     ]
+
+
+def _show_calendar(config: Settings, days: int, last: date | None, as_json: bool) -> None:
+    from crpbot_dagster.assets.raw.calendar import LEGEND, SIGNS, SOURCE_TABLES, calendar_of
+    from crpbot_dagster.instance import lake_of
+    from crpbot_dagster.tables import TABLES
+    from crpbot_dagster.tables.schema import MARKET_WIDE
+
+    lake = lake_of(config)
+    held = [lake.days("raw/calendar", s)[-1] for s in config.symbols if lake.days("raw/calendar", s)]
+    if last is None and not held:
+        stop("the lake holds no day yet: crpbot demo, or crpbot run, fetches some", MISSING)
+    end = last or max(held)
+    shown = [end - timedelta(days=i) for i in range(days - 1, -1, -1)]
+    found = {s: calendar_of(lake, s, shown) for s in config.symbols}
+    calendars = {s: {t: days for t, days in c.items() if not TABLES[t].is_market_wide} for s, c in found.items()}
+    calendars[MARKET_WIDE] = {t: days for t, days in found[config.symbols[0]].items() if TABLES[t].is_market_wide}
+    if as_json:
+        said = {s: {t: {str(d): x for d, x in f.items()} for t, f in c.items()} for s, c in calendars.items()}
+        typer.echo(json.dumps(said))
+        return
+    for name, tables in calendars.items():
+        grid = Table(title=f"{name}, {shown[0]} to {end}", title_justify="left", box=None, padding=(0, 1, 0, 0))
+        grid.add_column("", no_wrap=True, min_width=max(len(t) for t in SOURCE_TABLES) - len("raw/"))
+        for day in shown:
+            grid.add_column(f"{day:%d}", justify="center")
+        for table, states in tables.items():
+            marks = (f"[{COLOURS.get(states[d], 'magenta')}]{SIGNS[states[d]]}[/]" for d in shown)
+            grid.add_row(table.removeprefix("raw/"), *marks)
+        Console().print(grid)
+    typer.echo(LEGEND)

@@ -248,4 +248,22 @@ QUARANTINE = Table(
     partition=("symbol", "day", "table"),
 )
 
-TABLES = (TARDIS_TRADES, TARDIS_BOOK, TARDIS_BOOK_SNAPSHOTS, COINBASE_CANDLES, CANDLE_FILES, QUARANTINE)
+CALENDAR = Table(
+    "raw/calendar",
+    "what one raw table says of one symbol's day",
+    ("symbol", "day", "table"),
+    columns(
+        SYMBOL,
+        DAY,
+        Column("table", pl.String(), "", "raw table", required=True),
+        Column(
+            "state",
+            pl.String(),
+            "",
+            "complete, empty, partial, missing, not_licensed or not_configured; null when it was not asked",
+        ),
+        Column("is_market_wide", pl.Boolean(), "flag", "the table is about the whole market", required=True),
+    ),
+)
+
+TABLES = (TARDIS_TRADES, TARDIS_BOOK, TARDIS_BOOK_SNAPSHOTS, COINBASE_CANDLES, CANDLE_FILES, QUARANTINE, CALENDAR)
