@@ -1,14 +1,20 @@
-"""The generated documents: ``docs/data_dictionary.md`` from ``tables/``, ``docs/bring_your_own.md`` from the examples.
+"""The generated documents: ``docs/data_dictionary.md`` from ``tables/``, ``docs/sources.md`` from the sources' cards,
+``docs/bring_your_own.md`` from the examples.
 
 Run by ``make docs``. Not here: what the columns are (``tables/``); documents written by hand.
 """
 
-from crpbot_dagster.settings import PROJECT
+import inspect
+
+from crpbot_dagster.assets import SOURCE_MODULES
+from crpbot_dagster.settings import PREFIX, PROJECT
+from crpbot_dagster.sources import SOURCES
 from crpbot_dagster.tables import TABLES
 from crpbot_dagster.tables.schema import Column, Measure, Table
 
 TARGET = PROJECT / "docs" / "data_dictionary.md"
 BRING_YOUR_OWN = PROJECT / "docs" / "bring_your_own.md"
+SOURCE_CARDS = PROJECT / "docs" / "sources.md"
 EXAMPLES = PROJECT / "examples" / "bring_your_own"
 
 OWN_INTRODUCTION = """# Bring your own
@@ -19,6 +25,18 @@ checkout that touches at most three files. Try one with `git apply examples/brin
 
 After a change of your own: `make docs` (the data dictionary), `python tests/graph/test_platform.py` (the snapshot of
 the graph), and in `tests/` a case that breaks each new check. `make test` names what is missing.
+"""
+
+SOURCES_INTRODUCTION = """# Sources
+
+Generated from the docstrings of `crpbot_dagster/assets/raw/` and from `sources.py` by `make docs`; do not edit.
+
+`crpbot doctor --calendar` shows what each raw table says of each day, and so does the metadata of `raw/calendar` in the UI:
+`complete`, `empty` (the source answered that there was nothing), `partial`, `missing` (it has no such day), `not_licensed`,
+`not_configured` (nobody asked, because a setting is absent). The newest `CRPBOT_EVERY_SOURCE_DAYS` days of a run ask every
+source; older days those that a verdict needs. A source beside the primary one may fail: the day goes on without it.
+
+Budgets are what a vendor grants a caller without a paid plan; every process here shares them.
 """
 
 INTRODUCTION = """# Data dictionary
@@ -91,6 +109,23 @@ def data_dictionary() -> str:
     return "\n".join(parts)
 
 
+def sources() -> str:
+    """Return the document as text: every address and budget, then the card of each source module."""
+    parts = [
+        SOURCES_INTRODUCTION,
+        "| source | address | a second | a day | keys | vendor's page |",
+        "|---|---|---|---|---|---|",
+    ]
+    for s in SOURCES.values():
+        keys = ", ".join(f"`{PREFIX}{k.upper()}`" for k in s.keys) + (" (needed)" if s.needs_keys else "")
+        parts.append(f"| {s.name} | {s.url} | {s.per_second:g} | {s.per_day or '–'} | {keys or 'none'} | {s.page} |")
+    for name, module in sorted((m.__name__.rpartition(".")[2], m) for m in SOURCE_MODULES):
+        title, _, text = inspect.cleandoc(module.__doc__ or "").partition("\n")
+        tables = ", ".join(f"`{'/'.join(a.key.path)}`" for a in module.ASSETS)
+        parts.append(f"\n## `{name}`\n\n{title}\n\n{text.strip()}\n\nTables: {tables}.".replace("``", "`"))
+    return "\n".join(parts) + "\n"
+
+
 def bring_your_own() -> str:
     """Return the document as text: of each patch, the words before the first file, and the patch itself."""
     parts = [OWN_INTRODUCTION]
@@ -105,6 +140,7 @@ def main() -> None:
     """Write the generated documents."""
     TARGET.parent.mkdir(exist_ok=True)
     TARGET.write_text(data_dictionary())
+    SOURCE_CARDS.write_text(sources())
     BRING_YOUR_OWN.write_text(bring_your_own())
 
 

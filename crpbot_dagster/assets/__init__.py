@@ -31,24 +31,25 @@ from crpbot_dagster.assets.raw import (
 from crpbot_dagster.instruments import Primary
 from crpbot_dagster.tables import CANDLES, TABLES, TICKS
 
-RAW = (
-    *tardis.ASSETS,
-    *coinbase.ASSETS,
-    *candle_files.ASSETS,
-    *kraken.ASSETS,
-    *crypto_lake.ASSETS,
-    *cryptocompare.ASSETS,
-    *funding.ASSETS,
-    *deribit.ASSETS,
-    *coingecko.ASSETS,
-    *attention.ASSETS,
-    *fear_greed.ASSETS,
-    *hash_rate.ASSETS,
-    *traditional_markets.ASSETS,
-    *calendar.ASSETS,
+SOURCE_MODULES = (
+    tardis,
+    coinbase,
+    candle_files,
+    kraken,
+    crypto_lake,
+    cryptocompare,
+    funding,
+    deribit,
+    coingecko,
+    attention,
+    fear_greed,
+    hash_rate,
+    traditional_markets,
 )
+"""One module per source; its docstring is the source's card, its ASSETS are the source's tables."""
+
 ROUTE: dict[str, tuple[dg.AssetsDefinition, ...]] = {
-    "raw": RAW,
+    "raw": (*(asset for module in SOURCE_MODULES for asset in module.ASSETS), *calendar.ASSETS),
     "bars": BARS,
     "features": FEATURES,
     "models": MODELS,

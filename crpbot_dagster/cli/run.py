@@ -108,11 +108,18 @@ def demo(as_json: AsJson = False) -> None:
     settings.export(**profile)
     config = configured()
     last = runs.first_verdict(config)
+    if config.clock is None:
+        # The morning after its last day: a snapshot of that day can still be taken, as a daily run would.
+        config.home_dir.mkdir(parents=True, exist_ok=True)
+        clock = config.home_dir / "demo_clock"
+        clock.write_text(f"{last + timedelta(days=1)}T06:30:00+00:00\n")
+        settings.export(clock=str(clock))
+        config = configured()
     plans = plans_of(list(config.symbols), runs.verdict_window(last, config), last, "promotion", config)
     console.print(
         f"sandbox market, seed {config.sandbox_seed}: {config.fit_days} days to fit, {config.stop_days} to stop "
-        f"early, {config.calibrate_days} to calibrate, {config.test_days} to test; verdict on {last}; "
-        f"state in {config.home_dir}"
+        f"early, {config.calibrate_days} to calibrate, {config.test_days} to test; verdict on {last}; every source of "
+        f"the last {config.every_source_days} days; it is {config.now():%Y-%m-%d %H:%M} UTC; state in {config.home_dir}"
     )
     console.print(
         f"demo profile of the LSTM: {', '.join(f'{n} {v}' for n, v in profile.items()) or 'none, all is set'}; "

@@ -243,5 +243,16 @@ def test_the_data_dictionary_is_current() -> None:
     assert (PROJECT / "docs" / "data_dictionary.md").read_text() == data_dictionary(), "run: make docs"
 
 
+def test_every_source_has_a_card_and_the_document_is_current() -> None:
+    from crpbot_dagster.assets import SOURCE_MODULES
+    from crpbot_dagster.docs import sources
+
+    asked_for = ("What", "Since", "licence", "price", "Clock", "Limits", "Known faults")
+    for module in SOURCE_MODULES:
+        card = (module.__doc__ or "").lower()
+        assert [w for w in asked_for if w.lower() not in card] == [], module.__name__
+    assert (PROJECT / "docs" / "sources.md").read_text() == sources(), "run: make docs"
+
+
 if __name__ == "__main__":
     SNAPSHOT.write_text(json.dumps(graph(), indent=1, sort_keys=True) + "\n")

@@ -6,7 +6,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from crpbot_dagster.assets import EVALUATION_TABLES, LABELS, TRACK_RECORD
+from crpbot_dagster.assets import DAY_TABLES, EVALUATION_TABLES, LABELS, MARKET_TABLES, TRACK_RECORD, beside
+from crpbot_dagster.instruments import primary
 from crpbot_dagster.resources.lake import Lake
 from crpbot_dagster.runs import (
     STAGES,
@@ -22,6 +23,7 @@ from crpbot_dagster.runs import (
 )
 from crpbot_dagster.settings import Settings
 from crpbot_dagster.tables import TABLES
+from crpbot_dagster.tables.schema import MARKET_WIDE
 
 CONFIG = Settings(symbols=("BTC-USD",))
 TODAY = date(2024, 6, 1)
@@ -57,6 +59,35 @@ def test_bars_have_the_seven_volumes_before_every_day() -> None:
 
 def test_raw_alone_plans_raw_alone() -> None:
     assert {t.split("/")[0] for s in planned(FIRST, FIRST, "raw") for t in s.tables} == {"raw"}
+
+
+def test_the_newest_days_ask_every_source_before_the_day_and_older_ones_what_a_verdict_needs() -> None:
+    last = FIRST + timedelta(days=CONFIG.every_source_days + 2)
+    steps = planned(FIRST, last, "features")
+    aside = beside(primary("BTC-USD", {}))
+    newest = [last - timedelta(days=i) for i in range(CONFIG.every_source_days - 1, -1, -1)]
+    assert aside and [s.day for s in steps if s.is_beside] == newest
+    for step in steps:
+        assert step.is_beside == (step.tables == aside)
+        assert step.is_beside or not set(step.tables) & set(aside)
+    for day in newest:
+        assert {t for s in steps if s.day == day for t in s.tables} >= set(DAY_TABLES)
+        of_day = [
+            s.is_beside for s in steps if (s.day == day and "bars/daily" in s.tables) or (s.is_beside and s.day == day)
+        ]
+        assert of_day == [True, False]
+
+
+def test_a_source_beside_is_no_longer_beside_when_it_is_the_primary_one() -> None:
+    chosen = primary("BTC-USD", {"BTC-USD": "kraken/kraken"})
+    assert "raw/kraken_trades" not in beside(chosen) and "raw/kraken_trades" in beside(primary("BTC-USD", {}))
+
+
+def test_the_whole_market_has_its_tables_of_the_newest_days_once() -> None:
+    last = FIRST + timedelta(days=20)
+    steps = plan(MARKET_WIDE, FIRST, last, "promotion", CONFIG, TODAY, NOTHING)
+    assert {s.tables for s in steps} == {MARKET_TABLES} and len(steps) == CONFIG.every_source_days
+    assert all(s.is_beside and s.symbol == MARKET_WIDE for s in steps)
 
 
 def test_labels_follow_the_day_after_and_reach_back_to_a_held_day() -> None:
