@@ -1,7 +1,6 @@
-"""The generated documents: ``docs/data_dictionary.md`` from ``tables/``, ``docs/sources.md`` from the sources' cards,
-``docs/bring_your_own.md`` from the examples.
+"""The generated documents, one function each: data dictionary, sources, bring your own.
 
-Run by ``make docs``. Not here: what the columns are (``tables/``); documents written by hand.
+From ``tables/``, from the sources' cards (``assets/raw/``), from ``examples/``. Run by ``make docs``. Not here: what the columns are (``tables/``); documents written by hand.
 """
 
 import inspect
@@ -31,10 +30,11 @@ SOURCES_INTRODUCTION = """# Sources
 
 Generated from the docstrings of `crpbot_dagster/assets/raw/` and from `sources.py` by `make docs`; do not edit.
 
-`crpbot doctor --calendar` shows what each raw table says of each day, and so does the metadata of `raw/calendar` in the UI:
-`complete`, `empty` (the source answered that there was nothing), `partial`, `missing` (it has no such day), `not_licensed`,
-`not_configured` (nobody asked, because a setting is absent). The newest `CRPBOT_EVERY_SOURCE_DAYS` days of a run ask every
-source; older days those that a verdict needs. A source beside the primary one may fail: the day goes on without it.
+`crpbot doctor --calendar` shows what each raw table says of each day, and so does the metadata of `raw/calendar` in
+the UI: `complete`, `empty` (the source answered that there was nothing), `partial`, `missing` (it has no such day),
+`not_licensed`, `not_configured` (nobody asked, because a setting is absent). The newest `CRPBOT_EVERY_SOURCE_DAYS`
+days of a run ask every source; older days those that a verdict needs. A source beside the primary one may fail: the
+day goes on without it.
 
 Budgets are what a vendor grants a caller without a paid plan; every process here shares them.
 """
