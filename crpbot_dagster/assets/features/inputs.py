@@ -4,10 +4,13 @@ A source that is absent is absent here too: its features are null, never a subst
 (``assets.py``), the formulas (one module per set).
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 
 import polars as pl
+
+MINUTE = timedelta(minutes=1)
 
 
 @dataclass(frozen=True)
@@ -29,3 +32,36 @@ class Inputs:
     fx: pl.DataFrame | None = None
     buckets: pl.DataFrame | None = None
     slow: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+
+    def minutes(self, change: Callable[[pl.DataFrame], pl.DataFrame]) -> "Inputs":
+        """Return the inputs with ``change`` made to every frame on the grid of minutes."""
+
+        def each(frames: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
+            return {name: change(f) for name, f in frames.items()}
+
+        def maybe(frame: pl.DataFrame | None) -> pl.DataFrame | None:
+            return None if frame is None else change(frame)
+
+        return replace(
+            self,
+            trades=change(self.trades),
+            book=maybe(self.book),
+            partner_book=maybe(self.partner_book),
+            venue_trades=each(self.venue_trades),
+            venue_books=each(self.venue_books),
+            derivatives=each(self.derivatives),
+            fx=maybe(self.fx),
+        )
+
+    def rows(self, first: int, stop: int) -> "Inputs":
+        """Return the minutes ``first`` … ``stop`` − 1; tables of another grain stay whole."""
+        return self.minutes(lambda f: f.slice(first, stop - first))
+
+    def known_at(self, row: int) -> "Inputs":
+        """Return what is known when the minute ``row`` is over: no later minute, bucket or slow row."""
+        ts = self.trades["ts"][row]
+        return replace(
+            self.rows(0, row + 1),
+            buckets=None if self.buckets is None else self.buckets.filter(pl.col("end_ts") < ts + MINUTE),
+            slow={name: f.filter(pl.col("available_ts") <= ts) for name, f in self.slow.items()},
+        )
