@@ -1,7 +1,7 @@
 """The generated documents, one function each: data dictionary, sources, bring your own.
 
-From ``tables/``, from the sources' cards (``assets/raw/``), from ``examples/``. Run by ``make docs``. Not here: what the
-columns are (``tables/``); documents written by hand.
+From ``tables/``, from the sources' cards (``assets/raw/``), from ``examples/``. Run by ``make docs``. Not here: what
+the columns are (``tables/``); documents written by hand.
 """
 
 import inspect

@@ -17,6 +17,7 @@ from route.crpbot import FIRST, LOW_GATES, VERDICT, WINDOWS, Crpbot  # noqa: E40
 from crpbot_dagster import settings as platform_settings  # noqa: E402
 from crpbot_dagster.assets.bars.book_minutes import book_1m  # noqa: E402
 from crpbot_dagster.assets.bars.tape import trades_1m  # noqa: E402
+from crpbot_dagster.assets.features.inputs import Inputs  # noqa: E402
 from crpbot_dagster.sandbox.market import MarketSpec, book, tape  # noqa: E402
 
 SEED = 7
@@ -68,6 +69,12 @@ def bars_of(market: MarketSpec, symbol: str, days: tuple[date, ...]) -> tuple[pl
 def bars(market: MarketSpec) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Three days of BTC-USD: (trades, book) on one dense grid."""
     return bars_of(market, "BTC-USD", DAYS)
+
+
+@pytest.fixture(scope="session")
+def inputs(bars: tuple[pl.DataFrame, pl.DataFrame]) -> Inputs:
+    """The same three days as what the feature sets read."""
+    return Inputs(trades=bars[0], book=bars[1])
 
 
 @pytest.fixture(scope="session")
