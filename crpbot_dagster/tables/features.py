@@ -136,8 +136,15 @@ REGIME_FLAGS = (
 ROWS_1440 = (Measure("rows", pl.len().cast(pl.Float64), 1440, 1440),)
 
 
-def _null_shares(leading: tuple[str, ...]) -> tuple[Check, ...]:
+def feature_checks(leading: tuple[str, ...]) -> tuple[Check, ...]:
+    """Return the checks of a feature table; ``leading`` has one column of each group."""
     return (
+        Check(
+            "no_look_ahead",
+            False,
+            "three rows of the day, made again from what was known at their end alone, have the same bits",
+            (Measure("columns that differ", "look_ahead_n", 0, 0),),
+        ),
         Check(
             "null_share",
             False,
@@ -153,7 +160,7 @@ V4 = Table(
     ("symbol", "venue", "ts"),
     columns(SYMBOL, DAY, VENUE, TS, V4_FEATURES, REGIME_FLAGS),
     ROWS_1440,
-    _null_shares(("close", "atr", "volume_ma", "sma_50", "rsi", "macd_signal", "bb_position")),
+    feature_checks(("close", "atr", "volume_ma", "sma_50", "rsi", "macd_signal", "bb_position")),
 )
 
 V5 = Table(
@@ -162,7 +169,9 @@ V5 = Table(
     ("symbol", "venue", "ts"),
     columns(SYMBOL, DAY, VENUE, TS, V4_FEATURES, V5_FEATURES, REGIME_FLAGS),
     ROWS_1440,
-    _null_shares(("close", "rsi", "ob_imbalance_1", "ob_imbalance_25", "ofi_1m", "trade_flow_net_ratio", "spread_bps")),
+    feature_checks(
+        ("close", "rsi", "ob_imbalance_1", "ob_imbalance_25", "ofi_1m", "trade_flow_net_ratio", "spread_bps")
+    ),
 )
 
 LABELS = Table(

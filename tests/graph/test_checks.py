@@ -31,6 +31,7 @@ FACTS = {
     "snapshot_agreement": 1.0,
     "market_1m_mid_near_trades": 0.0,
     "label_correlation": 0.3,
+    "look_ahead_n": 0.0,
     "leaderboard_one_chosen_first": 0.0,
 }
 AREAS = (broken_certified, broken_vendors, broken_venues, broken_web)
@@ -138,6 +139,8 @@ BROKEN: dict[tuple[str, str], Callable[[pl.DataFrame], pl.DataFrame] | dict[str,
     ("bars/volume_1d", "known"): null("volume", share=1.0),
     ("bars/daily", "coverage"): put(valid_n=pl.lit(700.0)),
     ("bars/market_1m", "sources_agree"): put(close_diff_bps=pl.lit(30.0)),
+    ("features/v4", "no_look_ahead"): {"look_ahead_n": 1.0},
+    ("features/v5", "no_look_ahead"): {"look_ahead_n": 1.0},
     ("features/v4", "null_share"): null("rsi"),
     ("features/v5", "null_share"): null("ob_imbalance_1"),
     ("features/labels", "label_balance"): put(y_up_15m=pl.lit(1, pl.Int8)),

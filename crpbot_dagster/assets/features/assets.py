@@ -10,9 +10,10 @@ from crpbot_dagster import instruments, settings
 from crpbot_dagster.assets.bars.tape import minute_grid
 from crpbot_dagster.assets.checks import table_asset
 from crpbot_dagster.assets.features import labels as label_rules
-from crpbot_dagster.assets.features.microstructure import v5 as v5_features
+from crpbot_dagster.assets.features.inputs import Inputs
+from crpbot_dagster.assets.features.laws import sample, unlike_alone
 from crpbot_dagster.assets.features.price import arrays
-from crpbot_dagster.assets.features.price import v4 as v4_features
+from crpbot_dagster.assets.features.sets import SETS
 from crpbot_dagster.instruments import Primary
 from crpbot_dagster.partitions import split, trailing
 from crpbot_dagster.resources.lake import Built, Lake
@@ -48,6 +49,15 @@ def _require_primary(minutes: pl.DataFrame, primary: Primary, symbol: str, day: 
         )
 
 
+def built(name: str, inputs: Inputs, symbol: str, primary: Primary, day: date, **notes: object) -> Built:
+    """Return a set's rows of ``day``, and how many of its columns a sample of rows finds to look ahead."""
+    made = SETS[name].build(inputs)
+    broken = unlike_alone(inputs, made, SETS[name], sample(symbol, day, made.height))
+    facts = {"look_ahead_n": float(len(broken))}
+    rows = _own_day(made, symbol, primary.venue, day)
+    return Built(rows, "complete", primary.source, facts, notes | ({"look_ahead": broken} if broken else {}))
+
+
 @table_asset(
     "features/v4",
     kinds={"polars", "numba"},
@@ -64,7 +74,7 @@ def v4(context: dg.AssetExecutionContext, trades: pl.LazyFrame) -> Built:
     primary = instruments.primary(symbol, settings.load().primary)
     minutes = primary_minutes(trades, primary, day - timedelta(days=1), day)
     _require_primary(minutes, primary, symbol, day)
-    return Built(_own_day(v4_features(minutes), symbol, primary.venue, day), "complete", primary.source)
+    return built("v4", Inputs(trades=minutes), symbol, primary, day)
 
 
 @table_asset(
@@ -85,9 +95,8 @@ def v5(context: dg.AssetExecutionContext, trades: pl.LazyFrame, book: pl.LazyFra
     minutes = primary_minutes(trades, primary, before, day)
     _require_primary(minutes, primary, symbol, day)
     quotes = primary_minutes(book, primary, before, day)
-    made = v5_features(minutes, quotes)
-    notes = {"minutes_with_a_book": int(quotes.filter(pl.col("day") == day)["mid"].count())}
-    return Built(_own_day(made, symbol, primary.venue, day), "complete", primary.source, notes=notes)
+    seen = int(quotes.filter(pl.col("day") == day)["mid"].count())
+    return built("v5", Inputs(trades=minutes, book=quotes), symbol, primary, day, minutes_with_a_book=seen)
 
 
 @table_asset(
