@@ -63,7 +63,8 @@ def train(
     families = [family] if family is not None else list(FAMILIES)
     verdict_day = day_of(to, "--to") or runs.next_verdict(symbol, lake_of(config), config)
     window = runs.verdict_window(verdict_day, config)
-    steps = plans_of([symbol], window, verdict_day, "features", config, again=False)[symbol]
+    planned = plans_of([symbol], window, verdict_day, "features", config, again=False)[symbol]
+    steps = [s for s in planned if not s.is_beside]  # a training reads the primary source alone
     day = model_day(verdict_day, config.test_days)
     console.print(f"{symbol}: models of {day} for the verdict of {verdict_day}; {len(steps)} runs to fetch its window")
     models = tuple(f"models/{f}" for f in families)

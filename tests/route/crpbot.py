@@ -20,7 +20,7 @@ import psutil
 from crpbot_dagster.resources.lake import Lake
 from crpbot_dagster.settings import PROJECT
 
-WINDOWS = {"fit_days": "2", "stop_days": "1", "calibrate_days": "1", "test_days": "6"}
+WINDOWS = {"fit_days": "2", "stop_days": "1", "calibrate_days": "1", "test_days": "6", "every_source_days": "1"}
 # Gates low enough for six test days: what is tested is the machinery, not the model.
 LOW_GATES = {
     "gate_accuracy": "0.58",
