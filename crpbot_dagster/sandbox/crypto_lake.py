@@ -1,7 +1,7 @@
 """Crypto Lake's buckets: Parquet files in S3's protocol, answered by moto.
 
     qnt.data            market-data/cryptofeed/{table}/exchange=E/symbol=S/dt=YYYY-MM-DD/1.snappy.parquet
-    sample.crypto.lake  {table}/exchange=…                the market's first week, for whoever has no credentials
+    sample.crypto.lake  {table}/exchange=…         the first day of each month, for whoever has no credentials
 
 moto holds the objects and speaks the protocol. A listing shows every finished day with a placeholder; the file itself
 is made when it is asked for, from the same tape and book as Tardis's, and leaves again once it was read. Columns are
@@ -29,7 +29,6 @@ from crpbot_dagster.sandbox.market import EPOCH, SYMBOLS, MarketSpec
 from crpbot_dagster.sandbox.world import World
 
 BUCKETS = {"qnt.data": "market-data/cryptofeed/", "sample.crypto.lake": ""}
-SAMPLE_DAYS = 7
 REGION = "eu-west-1"
 PLACEHOLDER = b"not read yet"
 PARTITION = re.compile(
@@ -116,6 +115,10 @@ def day_file(spec: MarketSpec, table: str, exchange: str, symbol: str, day: date
     return out.getvalue()
 
 
+def _has(bucket: str, day: str) -> bool:
+    return bucket != "sample.crypto.lake" or day.endswith("-01")
+
+
 @dataclass
 class Store:
     """One world's buckets in moto, made when first asked."""
@@ -147,25 +150,19 @@ class Store:
         if found is None:
             return None
         table, exchange, symbol, day = found["table"], found["exchange"], found["symbol"], found["day"]
-        is_listed = symbol in LISTED.get(table, {}).get(exchange, {}) and EPOCH.isoformat() <= day
-        if not is_listed or day >= self._end(bucket).isoformat():
+        is_held = EPOCH.isoformat() <= day < self.world.unfinished().isoformat() and _has(bucket, day)
+        if not is_held or symbol not in LISTED.get(table, {}).get(exchange, {}):
             return None
         return table, exchange, symbol, date.fromisoformat(day)
 
-    def _end(self, bucket: str) -> date:
-        over = self.world.unfinished()
-        return over if bucket == "qnt.data" else min(over, EPOCH + timedelta(days=SAMPLE_DAYS))
-
     def _list_finished_days(self, bucket: str) -> None:
-        day, end = self.listed[bucket], self._end(bucket)
-        while day < end:
-            for table, exchanges in LISTED.items():
+        while (day := self.listed[bucket]) < self.world.unfinished():
+            for table, exchanges in LISTED.items() if _has(bucket, day.isoformat()) else ():
                 for exchange, symbols in exchanges.items():
                     for symbol in symbols:
                         partition = f"{table}/exchange={exchange}/symbol={symbol}/dt={day}/1.snappy.parquet"
                         self._put(bucket, BUCKETS[bucket] + partition, PLACEHOLDER)
-            day += timedelta(days=1)
-        self.listed[bucket] = max(day, self.listed[bucket])
+            self.listed[bucket] = day + timedelta(days=1)
 
     def _put(self, bucket: str, key: str, content: bytes) -> None:
         self._backend().put_object(bucket, key, content, disable_notification=True)
