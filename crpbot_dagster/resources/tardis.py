@@ -47,7 +47,8 @@ class TardisDatasets(dg.ConfigurableResource):
         """
         if self.endpoint is None:
             raise SourceError(f"tardis: {NOT_SERVED}")
-        url = f"{self.endpoint}/{exchange}/{data_type}/{day:%Y/%m/%d}/{name}.csv.gz"
+        file = name.replace("/", "-").replace(":", "-").upper()  # as the client writes it
+        url = f"{self.endpoint}/{exchange}/{data_type}/{day:%Y/%m/%d}/{file}.csv.gz"
         started = time.perf_counter()
         with TemporaryDirectory(prefix="tardis-") as folder:
             state = self._download(exchange, data_type, name, day, folder, url)
