@@ -26,6 +26,7 @@ from crpbot_dagster.assets.raw import (
     hash_rate,
     kraken,
     tardis,
+    tardis_derivatives,
     traditional_markets,
 )
 from crpbot_dagster.instruments import Primary
@@ -33,6 +34,7 @@ from crpbot_dagster.tables import CANDLES, TABLES, TICKS
 
 SOURCE_MODULES = (
     tardis,
+    tardis_derivatives,
     coinbase,
     candle_files,
     kraken,
