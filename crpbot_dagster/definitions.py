@@ -11,6 +11,7 @@ from crpbot_dagster.instance import lake_of
 from crpbot_dagster.resources.door import Door
 from crpbot_dagster.resources.exchanges import CoinbaseCandles
 from crpbot_dagster.resources.experiments import Experiments
+from crpbot_dagster.resources.politeness import Politeness
 from crpbot_dagster.resources.tardis import TardisDatasets
 from crpbot_dagster.resources.warehouse import Warehouse
 from crpbot_dagster.resources.web_apis import WebApis
@@ -25,7 +26,7 @@ from crpbot_dagster.sources import SOURCES
 
 def resources(config: Settings) -> dict[str, Any]:
     """Return the resources by key, from the settings."""
-    lake = lake_of(config)
+    lake, politeness = lake_of(config), polite(config)
     return {
         "lake": lake,
         "door": Door(lake=lake, base_dir=config.lake_url),
@@ -34,6 +35,8 @@ def resources(config: Settings) -> dict[str, Any]:
             endpoint=config.endpoint("tardis"),
             api_key=_from_environment("tardis_api_key", config.tardis_api_key),
             timeout_s=config.fetch_timeout_s,
+            landing=str(config.home_dir / "landing"),
+            politeness=politeness,
         ),
         "coinbase": CoinbaseCandles(
             endpoint=config.endpoint("coinbase"),
@@ -44,12 +47,24 @@ def resources(config: Settings) -> dict[str, Any]:
             endpoints={s: url for s in SOURCES if (url := config.endpoint(s)) is not None},
             cryptocompare_api_key=_from_environment("cryptocompare_api_key", config.cryptocompare_api_key),
             timeout_s=config.fetch_timeout_s,
+            politeness=politeness,
         ),
         "experiments": Experiments(
             tracking_url=_from_environment("mlflow_url", config.mlflow_url),
             artifact_root=str(config.home_dir / "mlflow"),
         ),
     }
+
+
+def polite(config: Settings) -> Politeness:
+    """Return the rules of asking: the vendors' budgets live, none for the local market."""
+    budgets = SOURCES.values() if config.market == "live" else ()
+    return Politeness(
+        state=str(config.home_dir / "politeness.sqlite"),
+        per_second={s.name: s.per_second for s in budgets},
+        per_day={s.name: s.per_day for s in budgets if s.per_day is not None},
+        keyless=[s.name for s in SOURCES.values() if not s.keys],
+    )
 
 
 def _from_environment(name: str, value: SecretStr | None) -> str:

@@ -213,6 +213,8 @@ def publish(table: Table, built: Built, symbol: str, day: date, started: float) 
             metadata={k: v if v is not None else "not measurable" for k, v in numbers.items()},
         )
     if blocked:
+        if built.refused is not None:
+            built.refused()
         raise dg.Failure(
             f"{table.name} {symbol} {day}: {', '.join(blocked)} failed; the partition in the lake stays as it was",
             allow_retries=False,

@@ -158,12 +158,11 @@ def land(
         return Built(TABLES[table].empty(), "missing", f"tardis/{venue}", {"quarantined_frac": 0.0})
     folder = TemporaryDirectory(prefix="landing-")
     with tardis.fetch(venue, layout.data_type, listing.name, day) as fetched:
-        notes = {"url": fetched.url, "fetch_s": round(fetched.seconds, 3), "venue": venue}
+        notes = {"url": fetched.url, "fetch_s": round(fetched.seconds, 3), "venue": venue} | dict(fetched.notes)
         if fetched.path is None:
             lake.keep_held(table, symbol, day, fetched.state, fetched.url)
             context.log.warning(f"{fetched.url}: {fetched.state}")
             return Built(TABLES[table].empty(), fetched.state, "tardis", {"quarantined_frac": 0.0}, notes)
-        notes["file_bytes"] = fetched.path.stat().st_size
         try:
             parsed = parse(fetched.path, layout, Path(folder.name) / "staged.parquet")
         except DamagedFile as error:
@@ -178,7 +177,7 @@ def land(
     state = "complete" if parsed.rows else "empty"
     share = parsed.refused.height / parsed.rows if parsed.rows else 0.0
     facts = {"quarantined_frac": share, "duplicates_n": float(repeated)}
-    return Built(frame, state, "tardis", facts, notes, folder, parsed.is_large)
+    return Built(frame, state, "tardis", facts, notes, folder, parsed.is_large, fetched.done, fetched.done)
 
 
 def deduplicated(parsed: Parsed) -> tuple[Parsed, int]:
