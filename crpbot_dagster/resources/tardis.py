@@ -81,8 +81,9 @@ class TardisDatasets(dg.ConfigurableResource):
         started = time.perf_counter()
         with ExitStack() as stack:
             root = self.landing or stack.enter_context(tempfile.TemporaryDirectory(prefix="tardis-"))
+            _sweep(Path(root), self.timeout_s + ABANDONED_S)
             berth = Path(root) / f"{exchange}_{data_type}_{day}_{name.replace('/', '-')}"
-            path, state = _left_behind(berth, self.timeout_s + ABANDONED_S), "complete"
+            path, state = _left_behind(berth), "complete"
             is_reused = path is not None
             if path is None:
                 try:
@@ -162,14 +163,12 @@ class TardisDatasets(dg.ConfigurableResource):
             return  # the client has asked again as often as it may
 
 
-def _left_behind(berth: Path, abandoned_s: float) -> Path | None:
+def _left_behind(berth: Path) -> Path | None:
     """Return the complete file of an earlier run, None when there is none that is still what it was."""
     if not berth.is_dir():
         return None
     for folder in sorted(berth.iterdir()):
         if folder.name.startswith(PART):
-            if time.time() - folder.stat().st_mtime > abandoned_s:
-                _remove(folder)
             continue
         files = list(folder.glob("*.csv.gz"))
         if len(files) == 1 and _sha256(files[0]) == folder.name:
@@ -181,6 +180,13 @@ def _left_behind(berth: Path, abandoned_s: float) -> Path | None:
 def _require_room(folder: str) -> None:
     if (free := shutil.disk_usage(folder).free) < ROOM:
         raise OSError(f"the disk is full, {free >> 20} MiB are left")
+
+
+def _sweep(root: Path, age_s: float) -> None:
+    """Remove what killed or overdue downloads have left half done."""
+    for part in root.glob(f"*/{PART}*"):
+        if time.time() - part.stat().st_mtime > age_s:
+            _remove(part)
 
 
 def _sha256(path: Path) -> str:
