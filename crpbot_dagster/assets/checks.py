@@ -223,6 +223,8 @@ def publish(table: Table, built: Built, symbol: str, day: date, started: float) 
         Audited(built, int(profile["rows"] or 0)),
         # The UI draws the lineage of columns from what a materialisation says.
         metadata=column_lineage(table) | _metadata(built, profile, time.perf_counter() - started),
+        # The same file delivered again is the same data: nothing downstream is out of date.
+        data_version=dg.DataVersion(str(built.notes["sha256"])) if "sha256" in built.notes else None,
     )
     # Dagster stores an output before it asks for the next event.
     if built.after is not None:

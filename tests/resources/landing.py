@@ -18,7 +18,7 @@ from crpbot_dagster.sandbox.server import create_app, serve
 
 FIRST = date(2023, 11, 10)
 TABLE = "raw/tardis_trades"
-SPEC = MarketSpec(7, 0.02)
+SPEC = MarketSpec(7, 0.01)
 
 
 def days(n: int) -> list[date]:
@@ -33,13 +33,24 @@ def tardis_at(url: str, folder: Path, timeout_s: float = 60) -> TardisDatasets:
     return TardisDatasets(endpoint=f"{url}/v1", timeout_s=timeout_s, landing=str(folder / "landing"))
 
 
-def materialise(day: date, lake: Lake, tardis: TardisDatasets) -> dg.ExecuteInProcessResult:
+def materialise(
+    day: date, lake: Lake, tardis: TardisDatasets, instance: dg.DagsterInstance | None = None
+) -> dg.ExecuteInProcessResult:
     return dg.materialize(
         [tardis_trades],
         partition_key=key("BTC-USD", day),
         resources={"lake": lake, "door": Door(lake=lake, base_dir=lake.url), "tardis": tardis},
         raise_on_error=False,
+        instance=instance,
     )
+
+
+def backfill(url: str, folder: Path, n: int) -> None:
+    """Day by day what the lake does not hold, as a process of its own does it that may be killed."""
+    lake, tardis = lake_in(folder), tardis_at(url, folder)
+    with dg.DagsterInstance.ephemeral() as instance:
+        for day in lake.missing(TABLE, "BTC-USD", days(n)):
+            assert materialise(day, lake, tardis, instance).success
 
 
 def failure(run: dg.ExecuteInProcessResult) -> str:
