@@ -7,6 +7,7 @@ the process that met it. Not here: what an answer means for the next request (``
 import math
 import sqlite3
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +19,9 @@ PROBES = Rate(2, Duration.MINUTE)  # of a host that fails and fails
 OPEN_AFTER = 5  # failures in a row, after which only probes go out
 
 TABLE = "CREATE TABLE IF NOT EXISTS hosts (source TEXT PRIMARY KEY, failures INTEGER, not_before REAL, why TEXT)"
+
+
+Clock = Callable[[], float]
 
 
 class Wait(NamedTuple):
@@ -48,19 +52,19 @@ class Host:
         rates += [] if per_day is None else [Rate(per_day, Duration.DAY)]
         self._turns = _bucket(path, source, rates) if rates else None
 
-    def paused(self, now: float) -> Wait:
+    def paused(self, now: Clock) -> Wait:
         """Return how long the source wants to be left alone."""
         _, not_before, why = self._known()
-        return Wait(max(not_before - now, 0.0), why)
+        return Wait(max(not_before - now(), 0.0), why)
 
-    def probe(self, now: float) -> Wait:
+    def probe(self, now: Clock) -> Wait:
         """Take one of the two requests a minute that a failing host gets; a sound one has no such limit."""
         failures, _, _ = self._known()
         if failures < OPEN_AFTER:
             return Wait(0)
         return Wait(_take(self._probes, now), f"it failed {failures} times in a row and is asked twice a minute")
 
-    def turn(self, now: float) -> Wait:
+    def turn(self, now: Clock) -> Wait:
         """Take one request of the budget."""
         if self._turns is None:
             return Wait(0)
@@ -101,12 +105,14 @@ def _bucket(path: str, table: str, rates: list[Rate]) -> SQLiteBucket:
     return SQLiteBucket.init_from_file(rates, table=table, db_path=path, use_file_lock=path != MEMORY)
 
 
-def _take(bucket: SQLiteBucket, now: float) -> float:
+def _take(bucket: SQLiteBucket, now: Clock) -> float:
     """Return 0 when a place was free, and is taken now; else the seconds until one will be."""
-    item = RateItem("request", math.ceil(now * 1000))
-    bucket.leak(item.timestamp)
-    if bucket.put(item):
-        return 0.0
-    wait = bucket.waiting(item)
+    # The moment is read once no other process can take a place: an older one would look as if its place had passed.
+    with bucket.lock:
+        item = RateItem("request", math.ceil(now() * 1000))
+        bucket.leak(item.timestamp)
+        if bucket.put(item):
+            return 0.0
+        wait = bucket.waiting(item)
     assert isinstance(wait, int)  # an awaitable only for asynchronous buckets
     return wait / 1000

@@ -115,11 +115,10 @@ class Politeness(dg.Config):
         with self._kept(source) as host, host.queue:
             until = CLOCK.now() + patience_s
             for take in (host.paused, host.probe, host.turn):
-                while (place := take(now := CLOCK.now())).seconds > 0:
-                    if now + place.seconds > until:
-                        raise SourceError(
-                            f"{source}: {place.why}; the next request may go out at {_at(now + place.seconds)}"
-                        )
+                while (place := take(CLOCK.now)).seconds > 0:
+                    moment = CLOCK.now() + place.seconds
+                    if moment > until:
+                        raise SourceError(f"{source}: {place.why}; the next request may go out at {_at(moment)}")
                     CLOCK.sleep(place.seconds)
 
     def ask(self, source: str, timeout_s: float, attempt: Callable[[float], R]) -> R:

@@ -53,10 +53,11 @@ def test_processes_share_one_budget(tmp_path: Path) -> None:
     state = tmp_path / "p.sqlite"
     program = (
         "from crpbot_dagster.resources.hosts import Host; import math, sys, time\n"
+        "moments = []\n"
         "host = Host(sys.argv[1], 'kraken', 100.0, None)\n"
         "for _ in range(20):\n"
-        "    while (wait := host.turn(now := time.time()).seconds): time.sleep(wait)\n"
-        "    print(math.ceil(now * 1000))\n"
+        "    while (wait := host.turn(lambda: moments.append(time.time()) or moments[-1]).seconds): time.sleep(wait)\n"
+        "    print(math.ceil(moments[-1] * 1000))\n"
     )
     words = [sys.executable, "-c", program, str(tmp_path / "p.sqlite")]
     started = [subprocess.Popen(words, cwd=PROJECT, stdout=subprocess.PIPE, text=True) for _ in range(3)]
@@ -194,9 +195,7 @@ def test_the_adapter_ends_a_request_that_does_not(monkeypatch: pytest.MonkeyPatc
 
 def test_what_is_secret_in_an_address_or_a_text_is_masked() -> None:
     url = f"https://me:{KEY}@api.example/a?x_cg_demo_api_key={KEY}&auth_token={KEY}&from=1&X-Amz-Signature={KEY}"
-    assert redacted(url) == (
-        "https://api.example/a?x_cg_demo_api_key=***&auth_token=***&from=1&X-Amz-Signature=***"
-    )
+    assert redacted(url) == ("https://api.example/a?x_cg_demo_api_key=***&auth_token=***&from=1&X-Amz-Signature=***")
     assert without(f"bad {KEY}", KEY, "") == "bad ***"
 
 
