@@ -12,6 +12,7 @@ from crpbot_dagster.resources.crypto_lake import CryptoLake
 from crpbot_dagster.resources.door import Door
 from crpbot_dagster.resources.exchanges import CoinbaseCandles
 from crpbot_dagster.resources.experiments import Experiments
+from crpbot_dagster.resources.politeness import Politeness
 from crpbot_dagster.resources.tardis import TardisDatasets
 from crpbot_dagster.resources.warehouse import Warehouse
 from crpbot_dagster.resources.web_apis import WebApis
@@ -26,7 +27,7 @@ from crpbot_dagster.sources import SOURCES
 
 def resources(config: Settings) -> dict[str, Any]:
     """Return the resources by key, from the settings."""
-    lake = lake_of(config)
+    lake, politeness = lake_of(config), polite(config)
     return {
         "lake": lake,
         "door": Door(lake=lake, base_dir=config.lake_url),
@@ -35,6 +36,8 @@ def resources(config: Settings) -> dict[str, Any]:
             endpoint=config.endpoint("tardis"),
             api_key=_from_environment("tardis_api_key", config.tardis_api_key),
             timeout_s=config.fetch_timeout_s,
+            landing=str(config.home_dir / "landing"),
+            politeness=politeness,
         ),
         "coinbase": CoinbaseCandles(
             endpoint=config.endpoint("coinbase"),
@@ -45,6 +48,7 @@ def resources(config: Settings) -> dict[str, Any]:
             endpoints={s: url for s in SOURCES if (url := config.endpoint(s)) is not None},
             cryptocompare_api_key=_from_environment("cryptocompare_api_key", config.cryptocompare_api_key),
             timeout_s=config.fetch_timeout_s,
+            politeness=politeness,
         ),
         "crypto_lake": CryptoLake(
             endpoint=config.endpoint("crypto_lake"),
@@ -59,6 +63,17 @@ def resources(config: Settings) -> dict[str, Any]:
             artifact_root=str(config.home_dir / "mlflow"),
         ),
     }
+
+
+def polite(config: Settings) -> Politeness:
+    """Return the rules of asking: the vendors' budgets live, none for the local market."""
+    budgets = SOURCES.values() if config.market == "live" else ()
+    return Politeness(
+        state=str(config.home_dir / "politeness.sqlite"),
+        per_second={s.name: s.per_second for s in budgets},
+        per_day={s.name: s.per_day for s in budgets if s.per_day is not None},
+        keyless=[s.name for s in SOURCES.values() if not s.keys],
+    )
 
 
 def _from_environment(name: str, value: SecretStr | None) -> str:

@@ -213,6 +213,8 @@ def publish(table: Table, built: Built, symbol: str, day: date, started: float) 
             metadata={k: v if v is not None else "not measurable" for k, v in numbers.items()},
         )
     if blocked:
+        if built.refused is not None:
+            built.refused()
         raise dg.Failure(
             f"{table.name} {symbol} {day}: {', '.join(blocked)} failed; the partition in the lake stays as it was",
             allow_retries=False,
@@ -221,6 +223,8 @@ def publish(table: Table, built: Built, symbol: str, day: date, started: float) 
         Audited(built, int(profile["rows"] or 0)),
         # The UI draws the lineage of columns from what a materialisation says.
         metadata=column_lineage(table) | _metadata(built, profile, time.perf_counter() - started),
+        # The same file delivered again is the same data: nothing downstream is out of date.
+        data_version=dg.DataVersion(str(built.notes["sha256"])) if "sha256" in built.notes else None,
     )
     # Dagster stores an output before it asks for the next event.
     if built.after is not None:

@@ -85,6 +85,7 @@ class Built:
     folder: TemporaryDirectory[str] | None = None  # holds the staged file; lives until the door has read it
     is_large: bool = False  # lies in a file, too large to be held
     after: Callable[[], None] | None = None  # what may happen only once the partition is published
+    refused: Callable[[], None] | None = None  # what must happen when the audit refuses it
 
     def __post_init__(self) -> None:
         if self.state not in STATE_CODE:

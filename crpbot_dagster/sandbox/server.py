@@ -204,6 +204,8 @@ def create_app(
         exception_handlers={HTTPException: _tardis_error},
     )
     app.state.source, app.state.api_key = source, api_key
+    if isinstance(source, Simulation):
+        app.add_middleware(source.faults.before)
     return app
 
 

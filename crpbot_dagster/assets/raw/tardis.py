@@ -216,7 +216,7 @@ def land_file(
     symbol, day = split(context.partition_key)
     folder = TemporaryDirectory(prefix="landing-")
     with tardis.fetch(venue, layout.data_type, name, day) as fetched:
-        notes = {"url": fetched.url, "fetch_s": round(fetched.seconds, 3), "venue": venue}
+        notes = {"url": fetched.url, "fetch_s": round(fetched.seconds, 3), "venue": venue} | dict(fetched.notes)
         if fetched.path is None:
             if fetched.state == "missing":
                 require_over(fetched.url, day, READY_AFTER)
@@ -224,7 +224,6 @@ def land_file(
             context.log.warning(f"{fetched.url}: {fetched.state}. {WHY[fetched.state]}")
             notes["why"] = WHY[fetched.state]
             return Built(TABLES[table].empty(), fetched.state, "tardis", {"quarantined_frac": 0.0}, notes)
-        notes["file_bytes"] = fetched.path.stat().st_size
         try:
             staged = Path(folder.name) / "staged.parquet"
             parsed = nothing_sent(layout) if has_no_text(fetched.path) else parse(fetched.path, layout, staged)
@@ -240,7 +239,7 @@ def land_file(
     state = "complete" if parsed.rows else "empty"
     share = parsed.refused.height / parsed.rows if parsed.rows else 0.0
     facts = {"quarantined_frac": share, "duplicates_n": float(repeated)}
-    return Built(frame, state, "tardis", facts, notes, folder, parsed.is_large)
+    return Built(frame, state, "tardis", facts, notes, folder, parsed.is_large, fetched.done, fetched.done)
 
 
 def has_no_text(path: Path) -> bool:
