@@ -8,6 +8,7 @@ from pydantic import SecretStr
 from crpbot_dagster import settings
 from crpbot_dagster.assets import ROUTE
 from crpbot_dagster.instance import lake_of
+from crpbot_dagster.resources.coingecko import CoinGecko
 from crpbot_dagster.resources.door import Door
 from crpbot_dagster.resources.exchanges import CoinbaseCandles
 from crpbot_dagster.resources.experiments import Experiments
@@ -43,6 +44,11 @@ def resources(config: Settings) -> dict[str, Any]:
         "web": WebApis(
             endpoints={s: url for s in SOURCES if (url := config.endpoint(s)) is not None},
             cryptocompare_api_key=_from_environment("cryptocompare_api_key", config.cryptocompare_api_key),
+            timeout_s=config.fetch_timeout_s,
+        ),
+        "coingecko": CoinGecko(
+            endpoint=config.endpoint("coingecko"),
+            api_key=_from_environment("coingecko_api_key", config.coingecko_api_key),
             timeout_s=config.fetch_timeout_s,
         ),
         "experiments": Experiments(

@@ -11,6 +11,7 @@ import dagster as dg
 import httpx
 
 from crpbot_dagster.resources.politeness import FINAL_STATES, NOT_SERVED, SourceError
+from crpbot_dagster.resources.refusals import meant_status
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,13 @@ class WebApis(dg.ConfigurableResource):
         except httpx.HTTPError as error:
             raise SourceError(f"{source} did not answer: {type(error).__name__}") from error
         url = str(answer.request.url)
-        if answer.status_code in FINAL_STATES:
-            return Answer(FINAL_STATES[answer.status_code], b"", url, datetime.now(UTC))
-        if answer.status_code != httpx.codes.OK:
-            raise SourceError(f"{source} answered {answer.status_code} to {url}")
+        status = answer.status_code
+        if status == httpx.codes.OK:
+            status = meant_status(source, answer.content)
+        if status in FINAL_STATES:
+            return Answer(FINAL_STATES[status], b"", url, datetime.now(UTC))
+        if status != httpx.codes.OK:
+            raise SourceError(f"{source} answered {status} to {url}")
         return Answer("complete", answer.content, url, datetime.now(UTC))
 
     def _headers(self, source: str) -> dict[str, str]:
