@@ -197,13 +197,13 @@ COINGECKO_GLOBAL = Table(
         Check(
             "fresh",
             False,
-            "the vendor added the market up within the hour before the snapshot",
+            "the vendor added the market up within the day before the snapshot",
             (
                 Measure(
                     "age of the snapshot, s",
                     (pl.col("ts_received") - pl.col("ts_exchange")).dt.total_seconds().abs().max(),
                     0,
-                    3600,
+                    86_400,
                 ),
             ),
         ),

@@ -192,7 +192,7 @@ def candles_1m(candles: pl.DataFrame, day: date) -> pl.DataFrame:
     filled = grid.with_columns(
         is_gap(pl.col("close").is_null()).alias("is_gap"),
         pl.col("volume").fill_null(0.0),
-        pl.col("volume_usd").fill_null(0.0 if has_quote else None),
+        pl.col("volume_usd").fill_null(pl.lit(0.0 if has_quote else None, pl.Float64)),
         pl.when((pl.col("volume") > 0) & implied.is_between("low", "high")).then(implied).alias("vwap"),
         *(pl.lit(None, pl.Float64).alias(c) for c in absent),
         *(pl.lit(None, pl.Int64).alias(c) for c in COUNTS),

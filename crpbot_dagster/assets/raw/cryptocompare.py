@@ -141,7 +141,7 @@ def cryptocompare_candles(context: dg.AssetExecutionContext, web: WebApis, lake:
 
     Asks for the day alone, in one call. Known fault: without a plan the vendor has the last week only.
     """
-    asked = web_day(context, lake, TABLE, SOURCE)
+    asked = web_day(context, lake, TABLE, SOURCE, while_it_lasts=True)
     if asked.why:
         return asked.unasked()
     stop = min(asked.end, finished_before(asked.now))

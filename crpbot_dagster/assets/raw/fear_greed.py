@@ -83,7 +83,7 @@ def fear_greed(context: dg.AssetExecutionContext, web: WebApis, lake: Lake) -> B
 
     Asks for every day since, because the source knows no other way. Known fault: a few days are absent.
     """
-    asked = web_day(context, lake, TABLE, SOURCE)
+    asked = web_day(context, lake, TABLE, SOURCE, while_it_lasts=True)
     if asked.why:
         return asked.unasked()
     # One more than needed: the day after proves that an absent day was left out and is not just late.

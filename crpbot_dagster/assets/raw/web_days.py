@@ -172,13 +172,17 @@ class WebDay:
         return self.land(joined, origin, repeated=repeated, state=state, notes={"answers": answers})
 
 
-def web_day(context: dg.AssetExecutionContext, lake: Lake, table: str, source: str) -> WebDay:
-    """Return the partition of a run; nothing is asked yet."""
+def web_day(
+    context: dg.AssetExecutionContext, lake: Lake, table: str, source: str, *, while_it_lasts: bool = False
+) -> WebDay:
+    """Return the partition of a run; nothing is asked yet, and not before the day is over unless ``while_it_lasts``."""
     symbol, day = split(context.partition_key)
     config = settings.load()
     asked = WebDay(lake, table, source, symbol, day, config.now())
     if why := config.unconfigured(source):
         return replace(asked, state="not_configured", why=why)
+    if asked.now < asked.end and not while_it_lasts:
+        return replace(asked, state="missing", why=f"{day} is not over")
     if symbol == MARKET_WIDE:
         return asked
     listing = instruments.listing(symbol, source, source, day)
