@@ -8,6 +8,7 @@ from pydantic import SecretStr
 from crpbot_dagster import settings
 from crpbot_dagster.assets import ROUTE
 from crpbot_dagster.instance import lake_of
+from crpbot_dagster.resources.coingecko import CoinGecko
 from crpbot_dagster.resources.crypto_lake import CryptoLake
 from crpbot_dagster.resources.door import Door
 from crpbot_dagster.resources.exchanges import CoinbaseCandles
@@ -56,6 +57,11 @@ def resources(config: Settings) -> dict[str, Any]:
             secret=_from_environment("crypto_lake_secret", config.crypto_lake_secret),
             sample=config.crypto_lake_sample,
             cache=str(config.home_dir / "crypto_lake"),
+            timeout_s=config.fetch_timeout_s,
+        ),
+        "coingecko": CoinGecko(
+            endpoint=config.endpoint("coingecko"),
+            api_key=_from_environment("coingecko_api_key", config.coingecko_api_key),
             timeout_s=config.fetch_timeout_s,
         ),
         "experiments": Experiments(

@@ -58,6 +58,14 @@ SOURCES: dict[str, Source] = {
             sandbox_path="/cryptocompare",
         ),
         Source(
+            "coindesk",  # the same vendor's newer interface: the older one's news have no tone
+            "https://data-api.coindesk.com",
+            5,
+            "https://developers.coindesk.com/documentation/data-api/news_v1_article_list",
+            per_day=360,
+            sandbox_path="/coindesk",
+        ),
+        Source(
             "coingecko",
             "https://api.coingecko.com/api/v3/",
             0.5,

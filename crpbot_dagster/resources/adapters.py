@@ -9,13 +9,13 @@ from typing import Any
 import requests
 from requests.adapters import HTTPAdapter
 
+from crpbot_dagster.resources.deadline import within
 from crpbot_dagster.resources.politeness import (
     IDLE_S,
     NoAnswer,
     Politeness,
     SourceError,
     refuse_strangers,
-    within,
 )
 
 

@@ -6,7 +6,7 @@ Not here: what the answers mean (``assets/raw/``), how often and how patiently a
 import functools
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -25,6 +25,7 @@ from crpbot_dagster.resources.politeness import (
     redacted,
     refuse_strangers,
 )
+from crpbot_dagster.resources.refusals import meant_status
 
 REDIRECTS = 5
 MAX_BODY = 64 * 2**20  # bytes, unpacked: the largest page of these sources has one hundredth of it
@@ -88,7 +89,7 @@ class WebApis(dg.ConfigurableResource):
         # Closed at the end, whatever happens: that also ends the thread of a request whose time has passed.
         with httpx.Client(timeout=min(seconds, IDLE_S), headers=self._headers(source), verify=_trusted()) as client:
             try:
-                return within(seconds, lambda: _followed(client, source, url, endpoint))
+                reply = within(seconds, lambda: _followed(client, source, url, endpoint))
             except (TimeoutError, httpx.TimeoutException):
                 raise NoAnswer(f"{source} was too slow", is_slow=True) from None
             except httpx.UnsupportedProtocol as error:
@@ -100,6 +101,10 @@ class WebApis(dg.ConfigurableResource):
                         "the certificates of this machine"
                     ) from None
                 raise NoAnswer(f"{source} did not answer: {type(error).__name__}") from None
+        if reply.status_code != httpx.codes.OK:
+            return reply
+        # Some vendors refuse with 200 and say so in the body.
+        return replace(reply, status_code=meant_status(source, reply.body))
 
     def _headers(self, source: str) -> dict[str, str]:
         own = {"user-agent": "crpbot-dagster"}

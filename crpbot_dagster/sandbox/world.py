@@ -4,9 +4,12 @@ Not here: prices (``market.py``), wire formats (one module per vendor), HTTP (``
 """
 
 import threading
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime
+
+import numpy as np
 
 from crpbot_dagster.sandbox.faults import Faults
 from crpbot_dagster.sandbox.market import MarketSpec
@@ -29,3 +32,14 @@ class World:
     def unfinished(self) -> date:
         """Return the first day that is not over."""
         return self.today()
+
+
+def dice(world: World, *words: str) -> np.random.Generator:
+    """Return the random numbers of a vendor's own behaviour: the same for the same words, whatever was asked before."""
+    seed = [world.market.seed, *(zlib.crc32(word.encode()) for word in words)]
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(seed)))
+
+
+def midnight(day: date) -> datetime:
+    """Return the first moment of a UTC day."""
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)

@@ -109,6 +109,24 @@ def test_candles_fill_the_reduced_set_only(market) -> None:
     )
 
 
+def test_candles_with_a_quote_volume_have_a_volume_in_usd_and_a_vwap_that_fits() -> None:
+    minute = {"open": 2.0, "high": 3.0, "low": 1.0, "close": 2.0, "volume": 2.0}
+    quotes = (5.0, 9.0, 0.0)  # 2.5 a coin; 4.5, which no trade of the candle had; no trade at all
+    rows = [{"ts": datetime(2024, 1, 2, 0, i, tzinfo=UTC)} | minute | {"quote_volume": q} for i, q in enumerate(quotes)]
+    rows[2] |= {"volume": 0.0}
+    candles = pl.DataFrame(rows).with_columns(pl.col("ts").dt.cast_time_unit("us"))
+    made = tape.candles_1m(candles, date(2024, 1, 2))
+    assert made["volume_usd"][:4].to_list() == [5.0, 9.0, 0.0, 0.0] and made["vwap"][:4].to_list() == [
+        2.5,
+        None,
+        None,
+        None,
+    ]
+    assert made["volume_usd"][20] is None, "a gap knows nothing"
+    without = tape.candles_1m(candles.drop("quote_volume"), date(2024, 1, 2))
+    assert without["volume_usd"].null_count() == 1440 == without["vwap"].null_count()
+
+
 def test_binance_trades_rebuild_the_exchange_s_own_candles(shared_data: Path) -> None:
     """data/README.md: the two five-minute candles, exactly; the receive clock differs by the recorder's 1.26 s."""
     made = {}

@@ -178,14 +178,22 @@ def trades_1m(ticks: pl.LazyFrame, day: date, large_threshold: float | None, clo
 def candles_1m(candles: pl.DataFrame, day: date) -> pl.DataFrame:
     """Return 1,440 rows of ``day`` from one-minute candles: the reduced set, all else null.
 
-    An absent candle is a minute without a trade (volume 0) until the run of them counts as a gap.
+    An absent candle is a minute without a trade (volume 0) until the run of them counts as a gap. Where the source
+    gives the quote volume (``quote_volume``), it is the volume in USD; the price it implies is the vwap unless it lies
+    outside the candle, as an aggregate's may: then nobody knows the vwap.
     """
     names = ("open", "high", "low", "close", "volume")
-    grid = minute_grid(day).join(candles.select("ts", *names), on="ts", how="left", maintain_order="left")
-    absent = (set(VALUES) - set(names)) - set(COUNTS)
+    has_quote = "quote_volume" in candles.columns
+    quote = pl.col("quote_volume") if has_quote else pl.lit(None, pl.Float64)
+    known = candles.select("ts", *names, quote.alias("volume_usd"))
+    grid = minute_grid(day).join(known, on="ts", how="left", maintain_order="left")
+    absent = (set(VALUES) - {*names, "volume_usd", "vwap"}) - set(COUNTS)
+    implied = pl.col("volume_usd") / pl.col("volume")
     filled = grid.with_columns(
         is_gap(pl.col("close").is_null()).alias("is_gap"),
         pl.col("volume").fill_null(0.0),
+        pl.col("volume_usd").fill_null(pl.lit(0.0 if has_quote else None, pl.Float64)),
+        pl.when((pl.col("volume") > 0) & implied.is_between("low", "high")).then(implied).alias("vwap"),
         *(pl.lit(None, pl.Float64).alias(c) for c in absent),
         *(pl.lit(None, pl.Int64).alias(c) for c in COUNTS),
     )

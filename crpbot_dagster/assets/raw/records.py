@@ -48,7 +48,19 @@ def read_records(records: Sequence[Mapping[str, Any]], layout: Layout) -> Parsed
     """Return the records as typed rows, ``line_n`` = place in the answer from 1, and the refused ones with reason.
 
     A record without one of the layout's names is refused; a value that is null is a missing value, as an empty cell.
+
+    Raises
+    ------
+    DamagedFile
+        A text holds half a surrogate pair, which no encoding can store.
     """
+    try:
+        return _read(records, layout)
+    except UnicodeEncodeError as error:
+        raise DamagedFile(f"{layout.data_type}: a text is no Unicode: {error.reason}") from error
+
+
+def _read(records: Sequence[Mapping[str, Any]], layout: Layout) -> Parsed:
     texts = {c: pl.Series(c, [_cell(r.get(c)) for r in records], pl.String) for c in layout.types}
     cells = pl.DataFrame(
         {
