@@ -10,7 +10,7 @@ Normative, as ``market.py`` is for Coinbase:
 * On one day in seven, drawn per day and the same for all symbols, it is closed for maintenance: 60 to 180 minutes
   without a trade, at any hour.
 * Its trade ids are its own: ``(days since the epoch + 1) · 1,000,000 + n``.
-* **Funding** of a perpetual, per hour: 1.25e-5 (the 1 bp of 8 hours that venues quote at rest) + 2e-4 times the log
+* **Funding** of a perpetual, per hour: 1.25e-5 (the 1 bp of 8 hours that venues quote at rest) + 5e-4 times the log
   return of the eight hours before the stamp + noise of 2e-6, each venue its own. It reads the past only.
 
 Everything is a pure function of (seed, symbol, day). Source: ours; the numbers follow the order of magnitude of real
@@ -38,7 +38,7 @@ OUTAGE_SHARE = 1 / 7
 OUTAGE_MINUTES = (60, 180)
 ID_DAY = 1_000_000
 REST_RATE_1H = 1.25e-5
-MOMENTUM = 2e-4
+MOMENTUM = 5e-4
 RATE_NOISE = 2e-6
 
 

@@ -13,7 +13,9 @@ Conventions, one per venue, all normalised to ``rate_1h_frac``:
 
 Known faults: histories of other vendors are stamped in their own zone (of seven files met, five in UTC+3, two in UTC);
 ``on_grid`` places stamps by a declared zone and refuses those off the venue's settlement grid. On an hourly grid every
-whole-hour zone fits: there only the correlation with another venue tells.
+whole-hour zone fits: there only the correlation with another venue tells. And venues differ in *which* premium they
+settle: in those files binance, mexc and dydx that of the interval that ends, bybit, htx and gate that of the one
+before.
 Source: https://docs.kraken.com/api/docs/futures-api/trading/historical-funding-rates,
 https://docs.deribit.com/api-reference/market-data/public-get_funding_rate_history
 """
@@ -41,6 +43,7 @@ from crpbot_dagster.tables.schema import UTC_US
 
 HOUR_US = 3_600_000_000
 JITTER_US = 1_000_000  # stamps are a few milliseconds late at some venues
+MAX_OFF_SHARE = 0.01
 LARGEST_RATE = 0.1  # of an interval: beyond it is another unit
 TABLE = "raw/funding_rates"
 
@@ -66,17 +69,17 @@ def settled_at(stamp: pl.Expr, grid: Grid) -> pl.Expr:
 
 
 def on_grid(stamps: pl.Series, zone: str, grid: Grid) -> pl.Series:
-    """Return naive stamps of a declared ``zone`` as the UTC settlements they name.
+    """Return naive stamps of a declared ``zone`` as the UTC settlements they name, null where one is off the grid.
 
     Raises
     ------
     OffGrid
-        A stamp is not on the grid.
+        More than one in a hundred is off the grid: a venue settles late now and then, a wrong zone moves them all.
     """
     utc = stamps.cast(pl.Datetime("us")).dt.replace_time_zone(zone).dt.convert_time_zone("UTC")
     placed = pl.select(settled_at(pl.lit(utc), grid)).to_series()
     off = utc.filter(placed.is_null())
-    if len(off):
+    if len(off) > MAX_OFF_SHARE * len(utc):
         raise OffGrid(
             f"{len(off)} of {len(utc)} stamps are off the grid of {grid.interval_h} h from {grid.first_h}:00 UTC when "
             f"read as {zone}, the first at {off[0]}: declare the zone the file is written in"
