@@ -10,9 +10,11 @@ from crpbot_dagster.assets import ROUTE
 from crpbot_dagster.instance import lake_of
 from crpbot_dagster.resources.coingecko import CoinGecko
 from crpbot_dagster.resources.crypto_lake import CryptoLake
+from crpbot_dagster.resources.deribit import Deribit
 from crpbot_dagster.resources.door import Door
 from crpbot_dagster.resources.exchanges import CoinbaseCandles
 from crpbot_dagster.resources.experiments import Experiments
+from crpbot_dagster.resources.kraken import Kraken, KrakenFutures
 from crpbot_dagster.resources.politeness import Politeness
 from crpbot_dagster.resources.tardis import TardisDatasets
 from crpbot_dagster.resources.warehouse import Warehouse
@@ -29,6 +31,7 @@ from crpbot_dagster.sources import SOURCES
 def resources(config: Settings) -> dict[str, Any]:
     """Return the resources by key, from the settings."""
     lake, politeness = lake_of(config), polite(config)
+    exchange: dict[str, Any] = {"timeout_s": config.fetch_timeout_s, "polite": config.market == "live"}
     return {
         "lake": lake,
         "door": Door(lake=lake, base_dir=config.lake_url),
@@ -40,11 +43,10 @@ def resources(config: Settings) -> dict[str, Any]:
             landing=str(config.home_dir / "landing"),
             politeness=politeness,
         ),
-        "coinbase": CoinbaseCandles(
-            endpoint=config.endpoint("coinbase"),
-            timeout_s=config.fetch_timeout_s,
-            polite=config.market == "live",
-        ),
+        "coinbase": CoinbaseCandles(endpoint=config.endpoint("coinbase"), **exchange),
+        "kraken": Kraken(endpoint=config.endpoint("kraken"), **exchange),
+        "kraken_futures": KrakenFutures(endpoint=config.endpoint("kraken_futures"), **exchange),
+        "deribit": Deribit(endpoint=config.endpoint("deribit"), **exchange),
         "web": WebApis(
             endpoints={s: url for s in SOURCES if (url := config.endpoint(s)) is not None},
             cryptocompare_api_key=_from_environment("cryptocompare_api_key", config.cryptocompare_api_key),

@@ -225,6 +225,23 @@ def latent(spec: MarketSpec, symbol: str, first_day: date, last_day: date) -> pl
     )
 
 
+def mids(spec: MarketSpec, symbol: str, day: date) -> tuple[np.ndarray, np.ndarray]:
+    """Return since when each mid of the primary venue was in force (int64, µs since 1970), and the mid (USD)."""
+    quotes = _quotes(spec, _known(symbol), _existing(day))
+    return quotes.ts_exchange, quotes.price(quotes.bid + quotes.ask) / 2
+
+
+@lru_cache(maxsize=8)
+def hourly(spec: MarketSpec, symbol: str, until: date) -> pl.DataFrame:
+    """Return the log price at the end of every hour from the epoch to ``until``: columns ts (hour's end), log_price."""
+    days = (until - EPOCH).days
+    # Years of minutes, of which one in sixty is kept: not through the cache, they would push the working days out.
+    minutes = _latent_minutes.__wrapped__(spec.seed, _known(symbol), -(-days // BLOCK_DAYS))
+    ends = 60 * np.arange(1, 24 * days + 1)
+    ts = pl.Series(_midnight_us(EPOCH) + MINUTE_US * ends).cast(pl.Datetime("us", "UTC"))
+    return pl.DataFrame({"ts": ts, "log_price": minutes.open_log[ends]})
+
+
 def _known(symbol: str) -> str:
     if symbol not in SYMBOLS:
         raise NoSuchSymbol(f"the sandbox has no symbol {symbol!r}; it has {', '.join(SYMBOLS)}")

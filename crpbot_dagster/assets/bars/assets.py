@@ -3,18 +3,20 @@
 Wiring only; the arithmetic is in ``tape.py`` and ``book_minutes.py``, SQL in ``dbt_like_sql/bars``.
 """
 
-from datetime import UTC, datetime, timedelta
+import functools
+from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 import polars as pl
 
 from crpbot_dagster import instruments, settings
 from crpbot_dagster.assets.bars import book_minutes, candles, tape
+from crpbot_dagster.assets.bars import ticks as tapes
 from crpbot_dagster.assets.checks import table_asset
 from crpbot_dagster.partitions import split
 from crpbot_dagster.resources.lake import ANSWERED, Built, Lake
 from crpbot_dagster.resources.warehouse import MODELS, Warehouse, lineage_of, read_model
-from crpbot_dagster.tables import CANDLES, TABLES
+from crpbot_dagster.tables import CANDLES, TABLES, TICKS
 from crpbot_dagster.tables.raw import BOOK_LEVELS
 
 
@@ -22,19 +24,23 @@ from crpbot_dagster.tables.raw import BOOK_LEVELS
     "bars/volume_1d",
     kinds={"polars"},
     reads={"ticks": "raw/tardis_trades"},
-    after=candles.TABLES_OF_CANDLES,
+    after=(*candles.TABLES_OF_CANDLES, *tapes.TABLES_OF_TICKS),
     code_version="1",
 )
 def volume_1d(context: dg.AssetExecutionContext, ticks: pl.LazyFrame, lake: Lake) -> Built:
     """One row per day and venue: traded size, known from the next midnight on.
 
-    From the day's ticks, else from the first candle source that has the primary venue, the primary source first.
+    From the first complete day of ticks of the primary venue, else from the first candle source that has it, the
+    primary source first.
     """
     symbol, day = split(context.partition_key)
     primary = instruments.primary(symbol, settings.load().primary)
-    if lake.state("raw/tardis_trades", symbol, day) == "complete":
-        volume, origin = ticks.select(pl.col("amount").sum()).collect(engine="streaming").item(), "ticks"
-    else:
+    volume, origin = None, "ticks"
+    for table in tapes.primary_first(primary):
+        if volume is None and lake.state(table.name, symbol, day) == "complete":
+            held = ticks if table.tick_source == tapes.STREAMED else lake.window(table.name, symbol, day, day)
+            volume = tapes.day_volume(held, primary.venue)
+    if volume is None:
         found = (
             lake.window(t.name, symbol, day, day).collect()
             for t in candles.primary_first(primary)
@@ -58,7 +64,7 @@ def volume_1d(context: dg.AssetExecutionContext, ticks: pl.LazyFrame, lake: Lake
     "bars/trades_1m",
     kinds={"polars", "numba"},
     reads={"ticks": "raw/tardis_trades"},
-    after=(*candles.TABLES_OF_CANDLES, "bars/volume_1d"),
+    after=(*candles.TABLES_OF_CANDLES, *tapes.TABLES_OF_TICKS, "bars/volume_1d"),
     code_version="1",
 )
 def trades_1m(context: dg.AssetExecutionContext, ticks: pl.LazyFrame, lake: Lake) -> Built:
@@ -69,21 +75,22 @@ def trades_1m(context: dg.AssetExecutionContext, ticks: pl.LazyFrame, lake: Lake
     """
     symbol, day = split(context.partition_key)
     primary = instruments.primary(symbol, settings.load().primary)
-    tick_state = lake.state("raw/tardis_trades", symbol, day)
+    before = (day - timedelta(days=7), day - timedelta(days=1))
     parts = []
-    if tick_state in ANSWERED:
-        volumes = lake.look_back("bars/volume_1d", symbol, day - timedelta(days=7), day - timedelta(days=1))
-        threshold = tape.large_threshold(volumes.filter(pl.col("venue") == primary.venue).collect())
-        minutes = tape.trades_1m(ticks.sort("seq"), day, threshold, "received")
-        parts.append(_named(minutes, primary.venue, "tardis", "ticks", "received"))
-    elif primary.source == "tardis" and tick_state == "missing":
-        parts.append(_named(tape.all_gaps(day), primary.venue, "tardis", "ticks", "received"))
+    for source, table in TICKS.items():
+        state = lake.state(table.name, symbol, day)
+        if not candles.is_asked(table, primary, state):
+            continue
+        held = ticks if source == tapes.STREAMED else lake.window(table.name, symbol, day, day)
+        volumes = functools.partial(_collected, lake, "bars/volume_1d", symbol, *before)
+        made = tapes.minutes_by_venue(held, state, table, primary, day, volumes)
+        parts += [_named(minutes, venue, source, "ticks", tapes.clock_of(table)) for venue, minutes in made.items()]
     for source, table in CANDLES.items():
         state = lake.state(table.name, symbol, day)
         if not candles.is_asked(table, primary, state):
             continue
-        held = lake.window(table.name, symbol, day, day).collect()
-        for venue, minutes in candles.minutes_by_venue(held, state, source, primary, day).items():
+        candle_rows = lake.window(table.name, symbol, day, day).collect()
+        for venue, minutes in candles.minutes_by_venue(candle_rows, state, source, primary, day).items():
             parts.append(_named(minutes, venue, source, "ohlcv", "exchange"))
     if not parts:
         return Built(TABLES["bars/trades_1m"].empty(), "missing", "none")
@@ -168,6 +175,10 @@ def market_1m(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Built:
     # The UI draws the lineage of columns from what a materialisation says.
     notes = {"dagster/column_lineage": MARKET_1M_LINEAGE}
     return Built(frame, "complete" if frame.height else "missing", "tardis, coinbase", facts, notes)
+
+
+def _collected(lake: Lake, table: str, symbol: str, first: date, last: date) -> pl.DataFrame:
+    return lake.look_back(table, symbol, first, last).collect()
 
 
 def _named(minutes: pl.DataFrame, venue: str, source: str, kind: str, clock: str) -> pl.DataFrame:

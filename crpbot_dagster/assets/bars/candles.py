@@ -40,7 +40,7 @@ def minutes_by_venue(
 
 def is_asked(table: Table, primary: Primary, state: str | None) -> bool:
     """Return whether the day's bars read the table: a source beside the primary one may never have been asked."""
-    return state is not None or table.candle_source == primary.source
+    return state is not None or primary.source in (table.candle_source, table.tick_source)
 
 
 def day_volume(candles: pl.DataFrame, venue: str) -> tuple[float | None, str]:

@@ -14,12 +14,18 @@ from numba import njit
 from crpbot_dagster.assets.features.microstructure import log_ratio
 from crpbot_dagster.assets.features.price import arrays, as_frame
 from crpbot_dagster.assets.features.windows import Floats, lag, needed, window_mean
-from crpbot_dagster.tables import CANDLES
+from crpbot_dagster.tables import CANDLES, TICKS
 
 PriceSource = Literal["mid", "trade", "ohlcv"]
 
-PRICE_SOURCE: dict[str, PriceSource] = {"tardis": "mid", **dict.fromkeys(CANDLES, "ohlcv")}
-"""Source → the prices its labels use (docs/conventions.md); fixed per source, never per row."""
+PRICE_SOURCE: dict[str, PriceSource] = {
+    **dict.fromkeys(CANDLES, "ohlcv"),
+    **dict.fromkeys(TICKS, "trade"),
+    "tardis": "mid",
+}
+"""Source → the prices its labels use (docs/conventions.md): the mid needs a book, which only Tardis delivers here.
+
+Fixed per source, never per row."""
 
 HORIZON_MIN = 15
 CLASS_CUT = 0.0005  # docs/conventions.md: y_class_5m
