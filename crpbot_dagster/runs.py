@@ -12,7 +12,16 @@ import dagster as dg
 from dagster._utils.error import SerializableErrorInfo
 
 from crpbot_dagster import definitions, partitions, settings
-from crpbot_dagster.assets import DAY_TABLES, EVALUATION_TABLES, LABELS, ROUTE, TRACK_RECORD, made_again, tables_of
+from crpbot_dagster.assets import (
+    COMPARISON,
+    DAY_TABLES,
+    EVALUATION_TABLES,
+    LABELS,
+    ROUTE,
+    TRACK_RECORD,
+    made_again,
+    tables_of,
+)
 from crpbot_dagster.assets.evaluations.assets import model_day
 from crpbot_dagster.resources.lake import Lake
 from crpbot_dagster.resources.launcher import PROCESS_TAG, this_process
@@ -104,7 +113,8 @@ def plan(symbol: str, first: date, last: date, until: str, config: Settings, tod
     if "bars" in reached:
         steps += [Step(symbol, d, WARM_VOLUMES) for d in _days_before(first, VOLUME_DAYS, look_back, config)]
     steps += [Step(symbol, d, WARM_BARS) for d in _days_before(first, look_back, 0, config)]
-    daily = [t for t in DAY_TABLES if TABLES[t].stage in reached]
+    # The comparison of the sources is a day's own, whatever stage it is filed under: a backfill makes it too.
+    daily = [t for t in DAY_TABLES if TABLES[t].stage in reached or (t == COMPARISON and "features" in reached)]
     verdicts = held.get("promotion/promoted_model", frozenset()) if "evaluations" in reached else frozenset()
 
     def labels_of(day: date) -> Step:
