@@ -13,6 +13,7 @@ from dagster._utils.error import SerializableErrorInfo
 
 from crpbot_dagster import definitions, instruments, partitions, settings
 from crpbot_dagster.assets import (
+    COMPARISON,
     DAY_TABLES,
     EVALUATION_TABLES,
     LABELS,
@@ -130,7 +131,9 @@ def plan(symbol: str, first: date, last: date, until: str, config: Settings, tod
         steps += [Step(symbol, d, volumes) for d in _days_before(first, VOLUME_DAYS, look_back, config)]
     steps += [Step(symbol, d, bars) for d in _days_before(first, look_back, 0, config)]
     aside = beside(primary)
-    daily = tuple(t for t in DAY_TABLES if TABLES[t].stage in reached and t not in aside)
+    fewest = tuple(t for t in DAY_TABLES if TABLES[t].stage in reached and t not in (*aside, COMPARISON))
+    # The comparison of the sources is a day's own, whatever stage it is filed under: a backfill makes it too.
+    daily = (*fewest, COMPARISON) if "features" in reached else fewest
     verdicts = held.get("promotion/promoted_model", frozenset()) if "evaluations" in reached else frozenset()
 
     def labels_of(day: date) -> Step:
@@ -140,7 +143,7 @@ def plan(symbol: str, first: date, last: date, until: str, config: Settings, tod
     for day in _days(first, last):
         if aside and day in newest:
             steps.append(Step(symbol, day, aside, is_beside=True))
-        steps.append(Step(symbol, day, daily))
+        steps.append(Step(symbol, day, daily if day in newest else fewest))
         before = day - timedelta(days=1)
         if "features" in reached and (day > first or before in held.get("features/v5", ())):
             steps.append(labels_of(before))

@@ -27,7 +27,7 @@ BOOK_COLUMNS = [
     *[f"{side}_depth_{k}" for k in DEPTHS for side in ("bid", "ask")],
     "spread_bps_tw", "imbalance_1_tw", "imbalance_5_tw", "depth_1_tw", "ofi_coin",
     "add_n", "modify_n", "delete_n", "remove_coin", "best_ask_up_n", "best_bid_down_n",
-    "eff_spread_bps", "impact_5s_bps", "valid_frac", "crossed_n", "reset_n",
+    "eff_spread_bps", "impact_5s_bps", "valid_frac", "crossed_n", "reset_n", "is_masked",
 ]  # fmt: skip
 COUNTED = [
     "add_n", "modify_n", "delete_n", "remove_coin", "best_ask_up_n", "best_bid_down_n", "crossed_n", "reset_n"
@@ -46,10 +46,10 @@ def minutes_of(day: date) -> list[int]:
 
 
 def to_frame(starts: Sequence[int], names: Sequence[str], rows: Sequence[dict[str, Value]]) -> pl.DataFrame:
-    """Return ts and the named columns: counts Int64, is_gap Int8, all else Float64."""
+    """Return ts and the named columns: counts Int64, flags Int8, all else Float64."""
     columns = [pl.Series("ts", starts, pl.Int64).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")]
     for name in names:
-        kind = pl.Int64 if name.endswith("_n") else pl.Int8 if name == "is_gap" else pl.Float64
+        kind = pl.Int64 if name.endswith("_n") else pl.Int8 if name.startswith("is_") else pl.Float64
         columns.append(pl.Series(name, [row[name] for row in rows], pl.Float64, strict=False).cast(kind))
     return pl.DataFrame(columns)
 
@@ -328,6 +328,21 @@ def mean_columns(stretches: Sequence[tuple[State, int]], done: Sequence[Executio
     }
 
 
+def masked(states: Sequence[State], start: int) -> bool:
+    """Return whether the book had been crossed for more than 5 s by the minute's end, inside the minute too."""
+    end, since = start + MINUTE, None
+    for i, state in enumerate(states):
+        begins_anew = state.counts["reset_n"] > 0
+        since = state.received if since is None or begins_anew else since
+        if state.in_order or not state.two_sided:
+            since = None
+            continue
+        until = states[i + 1].received if i + 1 < len(states) else end
+        if until > start and since < end and min(until, end) - since > 5 * SECOND:
+            return True
+    return False
+
+
 def book_1m(deltas: pl.DataFrame, ticks: pl.DataFrame, day: date) -> pl.DataFrame:
     """Return the 1440 minutes of a day from L2 updates in file order and the day's trades."""
     states = replay(deltas)
@@ -349,5 +364,9 @@ def book_1m(deltas: pl.DataFrame, ticks: pl.DataFrame, day: date) -> pl.DataFram
         if after > first or valid > 0:  # else the feed is down: counts and sums stay null (1.3.5)
             row["ofi_coin"] = add_up(flow[first:after])
             row |= {name: add_up([state.counts[name] for state in states[first:after]]) for name in COUNTED}
+        row["is_masked"] = int(masked(states, start))
+        if row["is_masked"]:
+            kept = ("crossed_n", "reset_n", "is_masked")
+            row = {name: row[name] if name in kept else None for name in row} | {"valid_frac": 0}
         rows.append(row)
     return to_frame(starts, BOOK_COLUMNS, rows)

@@ -68,10 +68,11 @@ def tables_of(*stages: str) -> tuple[str, ...]:
 LABELS = "features/labels"  # of a day, once the next one is there
 TRACK_RECORD = "evaluations/daily_predictions"  # of a labelled day after a verdict; before the first there is none
 CALENDAR = "raw/calendar"  # of a day, after every source was asked
-_OF_A_DAY = tuple(t for t in tables_of("raw", "bars", "features") if t != LABELS)
+COMPARISON = "evaluations/source_comparison"  # of a day, no verdict needed
+_OF_A_DAY = (*(t for t in tables_of("raw", "bars", "features") if t != LABELS), COMPARISON)
 DAY_TABLES = tuple(t for t in _OF_A_DAY if not TABLES[t].is_market_wide)
 MARKET_TABLES = tuple(t for t in _OF_A_DAY if TABLES[t].is_market_wide)
-EVALUATION_TABLES = tuple(t for t in tables_of("evaluations") if t != TRACK_RECORD)  # of a verdict
+EVALUATION_TABLES = tuple(t for t in tables_of("evaluations") if t not in (TRACK_RECORD, COMPARISON))  # of a verdict
 VERDICT_RAW = (
     "raw/tardis_trades",
     "raw/tardis_book",

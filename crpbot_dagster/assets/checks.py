@@ -20,6 +20,7 @@ import polars as pl
 
 from crpbot_dagster import settings
 from crpbot_dagster.partitions import only_day, split, symbol_day
+from crpbot_dagster.resources import redelivery
 from crpbot_dagster.resources.lake import Audited, Built, measure
 from crpbot_dagster.tables import TABLES
 from crpbot_dagster.tables.features import origins
@@ -219,12 +220,13 @@ def publish(table: Table, built: Built, symbol: str, day: date, started: float) 
             f"{table.name} {symbol} {day}: {', '.join(blocked)} failed; the partition in the lake stays as it was",
             allow_retries=False,
         )
+    content = redelivery.content(table, table.conform(built.frame.lazy()), built.state)
     yield dg.Output(
-        Audited(built, int(profile["rows"] or 0)),
+        Audited(built, int(profile["rows"] or 0), content),
+        # The same content again leaves the children fresh; a day delivered with other content makes them stale.
+        data_version=dg.DataVersion(content),
         # The UI draws the lineage of columns from what a materialisation says.
         metadata=column_lineage(table) | _metadata(built, profile, time.perf_counter() - started),
-        # The same file delivered again is the same data: nothing downstream is out of date.
-        data_version=dg.DataVersion(str(built.notes["sha256"])) if "sha256" in built.notes else None,
     )
     # Dagster stores an output before it asks for the next event.
     if built.after is not None:

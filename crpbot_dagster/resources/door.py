@@ -4,11 +4,13 @@ Not here: the lake itself (``lake.py``), the quality checks before the door (``a
 """
 
 from datetime import date
+from typing import Any
 
 import dagster as dg
 import polars as pl
 from dagster_polars import PolarsDeltaIOManager
 
+from crpbot_dagster.resources import redelivery
 from crpbot_dagster.resources.lake import Audited, Built, IncompleteError, Lake, measure
 from crpbot_dagster.tables import TABLES
 from crpbot_dagster.tables.schema import MARKET_WIDE, Table
@@ -31,7 +33,7 @@ class Door(PolarsDeltaIOManager):
     lake: dg.ResourceDependency[Lake]
 
     def handle_output(self, context: dg.OutputContext, obj: Audited | Built) -> None:  # type: ignore[override]
-        """Write one partition.
+        """Write one partition, and say how it differs from the one it replaces.
 
         Raises
         ------
@@ -45,8 +47,24 @@ class Door(PolarsDeltaIOManager):
             broken = broken_rules(TABLES[name], TABLES[name].conform(built.frame.lazy()), symbol, day)
             if broken:
                 raise DoorError(f"{name} {symbol} {day}: " + "; ".join(broken))
+        changes = self._changes(TABLES[name], obj, symbol, day) if isinstance(obj, Audited) else {}
         version = self.lake.publish(name, built.frame, symbol, day, built.state, is_large=built.is_large)
-        context.add_output_metadata({"delta_version": version, "path": self.lake.path(name)})
+        written: dict[str, Any] = {"delta_version": version, "path": self.lake.path(name)}
+        context.add_output_metadata(written | changes)
+
+    def _changes(self, table: Table, new: Audited, symbol: str, day: date) -> dict[str, Any]:
+        """Return, for the UI, what is new in a day that was delivered before; {} for a first delivery."""
+        state = self.lake.held(table.name, symbol, [day]).get(day)
+        if state is None:
+            return {}
+        held = self.lake.scan(table.name, symbol, day, day)
+        if redelivery.content(table, held, state) == new.content:
+            return {"redelivery": "the same content as before"}
+        if new.built.is_large:
+            rows = int(held.select(pl.len()).collect(engine="streaming").item())
+            return {"redelivery": f"other content than before: {rows} rows then, {new.rows} now"}
+        found = redelivery.difference(table, held, table.conform(new.built.frame.lazy()))
+        return found | ({} if state == new.built.state else {"state_before": state})
 
     def load_input(self, context: dg.InputContext) -> pl.LazyFrame:  # type: ignore[override]
         """Return the mapped partitions of one symbol as one lazy frame, complete or refused.

@@ -98,6 +98,7 @@ class Audited:
 
     built: Built
     rows: int
+    content: str  # digest of what it says: redelivery.py
 
 
 def measure(frame: pl.LazyFrame, measures: Mapping[str, pl.Expr], apart: bool) -> dict[str, float | None]:

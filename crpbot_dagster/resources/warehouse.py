@@ -20,7 +20,7 @@ import pyarrow as pa
 import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
-from sqlglot.lineage import lineage
+from sqlglot.lineage import Node, lineage
 from sqlglot.optimizer.qualify import qualify
 
 from crpbot_dagster.resources.lake import Lake
@@ -88,7 +88,9 @@ def read_model(path: Path) -> SqlModel:
     absent = [c for c in TABLES[table].schema if c not in made]
     if absent:
         raise ModelError(f"{path.name}: {table} needs the columns {', '.join(absent)}")
-    return SqlModel(table, sql, tuple(names), {c: _origins(c, sql, schema) for c in made})
+    # All columns at once: what they share is walked once, and every process that loads the definitions pays for it.
+    walked = lineage(None, sql, schema=schema, dialect="duckdb", trim_selects=False)
+    return SqlModel(table, sql, tuple(names), {c: _origins(walked[c]) for c in made})
 
 
 def lineage_of(model: SqlModel) -> dg.TableColumnLineage:
@@ -101,9 +103,9 @@ def lineage_of(model: SqlModel) -> dg.TableColumnLineage:
     )
 
 
-def _origins(column: str, sql: str, schema: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+def _origins(column: Node) -> tuple[tuple[str, str], ...]:
     leaves = set()
-    for node in lineage(column, sql, schema=schema, dialect="duckdb").walk():
+    for node in column.walk():
         if isinstance(node.expression, exp.Table) and not node.downstream and node.expression.db:
             leaves.add((f"{node.expression.db}/{node.expression.name}", node.name.rpartition(".")[2]))
     return tuple(sorted(leaves))
@@ -212,8 +214,10 @@ class Warehouse(dg.ConfigurableResource):
             _view(connection, self.lake, table)
         return connection.execute(sql, parameters or None).pl()
 
-    def made(self, model: SqlModel, symbol: str, day: date) -> tuple[pl.DataFrame, dict[str, float]]:
+    def made(self, model: SqlModel, symbol: str, day: date, **parameters: Any) -> tuple[pl.DataFrame, dict[str, float]]:
         """Run a SQL model for one partition; return its rows, and of each assertion how many offend.
+
+        ``parameters`` are bound beside ``$symbol`` and ``$day``, to a model that names them.
 
         Raises
         ------
@@ -222,7 +226,7 @@ class Warehouse(dg.ConfigurableResource):
         """
         for table in model.inputs:
             self.lake.window(table, symbol, day, day)
-        frame = self.query(model.sql, symbol=symbol, day=day)
+        frame = self.query(model.sql, symbol=symbol, day=day, **parameters)
         return frame, self.offending(frame, model.table)
 
     def offending(self, frame: pl.DataFrame, table: str) -> dict[str, float]:

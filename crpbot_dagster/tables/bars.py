@@ -154,9 +154,24 @@ BOOK_1M = Table(
         _count("best_bid_down_n", "updates after which the best bid is lower"),
         Column("eff_spread_bps", F64, "bps", "size-weighted effective spread against the mid before the trade"),
         Column("impact_5s_bps", F64, "bps", "size-weighted move of the mid 5 s after the trade, signed"),
-        Column("valid_frac", F64, "frac", "share of the minute with a valid state", "[0, 1]", required=True),
-        _count("crossed_n", "updates that leave bid ≥ ask"),
-        _count("reset_n", "snapshots applied"),
+        Column(
+            "valid_frac",
+            F64,
+            "frac",
+            "share of the minute with a valid state; 0 when it is masked",
+            "[0, 1]",
+            required=True,
+        ),
+        _count("crossed_n", "updates that leave bid ≥ ask; kept when the minute is masked"),
+        _count("reset_n", "snapshots applied; kept when the minute is masked"),
+        Column(
+            "is_masked",
+            I8,
+            "flag",
+            "1 when the book is not believed: crossed for more than 5 s by the minute's end, or refuted by a snapshot "
+            "of the vendor and by none since confirmed; its values are then null",
+            "{0,1}",
+        ),
         Column("book_kind", pl.String(), "", "delta or snapshot", required=True),
         CLOCK,
     ),
@@ -165,23 +180,37 @@ BOOK_1M = Table(
         Check(
             "crossed_book",
             True,
-            "at most 1 % of the level updates leave bid ≥ ask",
+            "at most 1 % of the updates leave bid ≥ ask",
+            (Measure("share of crossed updates", "crossed_frac", 0, 0.01),),
+        ),
+        Check(
+            "seldom_crossed",
+            False,
+            "at most 0.01 % of the updates leave bid ≥ ask, none of them for more than 5 s",
             (
-                Measure(
-                    "crossed updates per level update",
-                    (
-                        pl.col("crossed_n").sum()
-                        / (pl.col("add_n") + pl.col("modify_n") + pl.col("delete_n")).sum().clip(1)
-                    ),
-                    0,
-                    0.01,
-                ),
+                Measure("share of crossed updates", "crossed_frac", 0, 0.0001),
+                Measure("longest crossed stretch, s", "longest_cross_s", 0, 5),
             ),
+        ),
+        Check(
+            "unbroken",
+            False,
+            "no row is missing between two row numbers, and the feed is never silent for more than 60 s",
+            (
+                Measure("gaps in the row numbers", "sequence_gaps_n", 0, 0),
+                Measure("silences", "silences_n", 0, 0),
+            ),
+        ),
+        Check(
+            "unmasked",
+            False,
+            "no minute is masked",
+            (Measure("masked minutes", pl.col("is_masked").cast(I64).sum(), 0, 0),),
         ),
         Check(
             "replay_equals_snapshots",
             False,
-            "the replayed book equals at least 99.9 % of the vendor's snapshots, level by level",
+            "the replayed book equals at least 99.9 % of the vendor's snapshots exactly, 20 levels a side",
             (Measure("share of equal snapshots", "snapshot_agreement", 0.999, 1),),
         ),
         Check(

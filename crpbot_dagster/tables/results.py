@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from crpbot_dagster.tables.schema import DAY, SYMBOL, TS, UTC_US, Check, Column, Measure, Table, columns
+from crpbot_dagster.tables.schema import DAY, SOURCE, SYMBOL, TS, UTC_US, VENUE, Check, Column, Measure, Table, columns
 
 F64, I64 = pl.Float64(), pl.Int64()
 TEXT = pl.String()
@@ -139,6 +139,113 @@ DAILY_PREDICTIONS = Table(
     (COVERAGE,),
 )
 
+_LAGS = [
+    Column(
+        f"corr_{'m' if k < 0 else 'p' if k > 0 else ''}{abs(k)}",
+        F64,
+        "1",
+        f"correlation of the one-minute log return with the other's {f'{abs(k)} min ' if k else ''}"
+        + ("earlier" if k < 0 else "later" if k > 0 else "in the same minute"),
+    )
+    for k in range(-3, 4)
+]
+
+SOURCE_COMPARISON = Table(
+    "evaluations/source_comparison",
+    "one (venue, source) of a symbol's day beside another one (SQL: dbt_like_sql/evaluations/source_comparison.sql)",
+    ("symbol", "day", "venue", "source", "other_venue", "other_source"),
+    columns(
+        SYMBOL,
+        DAY,
+        VENUE,
+        SOURCE,
+        Column("other_venue", TEXT, "", "venue of the other; none when the day has one source", required=True),
+        Column("other_source", TEXT, "", "source of the other; none when the day has one source", required=True),
+        Column("coverage_frac", F64, "frac", "share of the minutes with a close", "[0, 1]", required=True),
+        Column("other_coverage_frac", F64, "frac", "the same of the other", "[0, 1]"),
+        Column("both_n", I64, "n", "minutes in which both have a close", "≥ 0"),
+        Column("only_n", I64, "n", "minutes in which the other has none", "≥ 0"),
+        Column("other_only_n", I64, "n", "minutes in which only the other has one", "≥ 0"),
+        Column("neither_n", I64, "n", "minutes in which neither has one", "≥ 0"),
+        Column(
+            "missing_overlap_frac",
+            F64,
+            "frac",
+            "neither_n over the minutes that one of them lacks: near 1 nobody traded, near 0 a feed was down",
+            "[0, 1]",
+        ),
+        Column("diff_median_bps", F64, "bps", "median of |10⁴·ln(close / other's close)|", "≥ 0"),
+        Column("diff_mean_bps", F64, "bps", "mean of 10⁴·ln(close / other's close)"),
+        Column("diff_sd_bps", F64, "bps", "its standard deviation", "≥ 0"),
+        Column("volume_ratio", F64, "1", "volume over the other's, minutes that both know", "≥ 0"),
+        _LAGS,
+        Column(
+            "shift_min",
+            I64,
+            "min",
+            "lag of the largest correlation; not 0: bars are labelled, or a clock runs, differently; null below 60 "
+            "common minutes",
+            "[-3, 3]",
+        ),
+        Column(
+            "tick_rule_frac",
+            F64,
+            "frac",
+            "share of the source's trades whose side agrees with the tick rule; far below a half: it is the maker's "
+            "side; null without ticks",
+            "[0, 1]",
+        ),
+        Column("grade", TEXT, "", "A, B or C: the rule stands in the SQL file", required=True),
+        Column(
+            "is_configured", pl.Boolean(), "flag", "the primary of the settings, which features read", required=True
+        ),
+        Column("is_primary", pl.Boolean(), "flag", "the one to read the day from, by the grades", required=True),
+        Column("reason", TEXT, "", "why it is chosen, or which other one is", required=True),
+    ),
+    (Measure("source_comparison_one_primary", "source_comparison_one_primary", 0, 0),),  # dbt_like_sql/assert
+    (
+        Check(
+            "coverage",
+            False,
+            "the configured primary has a close in at least 95 % of the minutes",
+            (
+                Measure(
+                    "share of minutes with a close",
+                    pl.col("coverage_frac").filter(pl.col("is_configured")).min().fill_null(0.0),
+                    0.95,
+                    1,
+                ),
+            ),
+        ),
+        Check(
+            "sources_agree",
+            False,
+            "the configured primary's close differs from every other source's by at most 25 bps in the median",
+            (
+                Measure(
+                    "median |difference| to the farthest, bps",
+                    pl.col("diff_median_bps").filter(pl.col("is_configured")).max(),
+                    0,
+                    25,
+                ),
+            ),
+        ),
+        Check(
+            "primary_stands",
+            False,
+            "no other source has a better grade than the configured primary",
+            (
+                Measure(
+                    "configured source chosen",
+                    (pl.col("is_configured") & pl.col("is_primary")).any().cast(F64),
+                    1,
+                    1,
+                ),
+            ),
+        ),
+    ),
+)
+
 LEADERBOARD = Table(
     "promotion/leaderboard",
     "one model family of a verdict and its rank: the chosen one first (SQL: dbt_like_sql/promotion/leaderboard.sql)",
@@ -183,4 +290,13 @@ REPORT = Table(
     (Measure("reports of the verdict", pl.len().cast(F64), 1, 1),),
 )
 
-TABLES = (*MODELS.values(), PREDICTIONS, METRICS, DAILY_PREDICTIONS, PROMOTED_MODEL, LEADERBOARD, REPORT)
+TABLES = (
+    *MODELS.values(),
+    SOURCE_COMPARISON,
+    PREDICTIONS,
+    METRICS,
+    DAILY_PREDICTIONS,
+    PROMOTED_MODEL,
+    LEADERBOARD,
+    REPORT,
+)

@@ -10,7 +10,7 @@ import pytest
 from bars.test_tape import assert_equal
 from conftest import with_clocks
 
-from crpbot_dagster.assets.bars.book_minutes import book_1m, snapshot_agreement
+from crpbot_dagster.assets.bars.book_minutes import book_1m, book_day
 from crpbot_dagster.assets.bars.order_book import order_flow_imbalance
 from crpbot_dagster.assets.raw.dataset_file import typed_scan
 from crpbot_dagster.assets.raw.tardis import (
@@ -90,9 +90,9 @@ def test_replay_equals_the_sandbox_s_snapshots_and_a_lost_row_is_seen(market) ->
         with_clocks(book(market, "SOL-USD", day)),
         with_clocks(snapshots(market, "SOL-USD", day)).rename(LEVEL_NAMES),
     )
-    assert snapshot_agreement(deltas.lazy(), vendor.lazy(), day, 25) == 1.0
+    assert book_day(deltas.lazy(), NO_TRADES, vendor.lazy(), day).facts["snapshot_agreement"] == 1.0
     lossy = deltas.filter(pl.col("seq") % 50 != 7)
-    assert snapshot_agreement(lossy.lazy(), vendor.lazy(), day, 25) < 1.0
+    assert book_day(lossy.lazy(), NO_TRADES, vendor.lazy(), day).facts["snapshot_agreement"] < 1.0
 
 
 def test_order_flow_imbalance_known_answers() -> None:
@@ -139,11 +139,11 @@ def test_microprice_leans_to_the_ask_when_the_bid_queue_is_longer() -> None:
 def test_a_crossed_book_is_counted_and_kept_out() -> None:
     rows = frame(
         level(0, "bid", 100.0, 1, True), level(0, "ask", 101.0, 1, True), level(15, "bid", 102.0, 1),
-        level(45, "bid", 102.0, 0),
+        level(18, "bid", 102.0, 0),
     )  # fmt: skip
     first = book_1m(rows, NO_TRADES, DAY).row(0, named=True)
-    assert first["crossed_n"] == 1
-    assert first["valid_frac"] == pytest.approx(0.5)
+    assert first["crossed_n"] == 1 and first["is_masked"] == 0
+    assert first["valid_frac"] == pytest.approx(0.95)
     assert (first["mid"], first["mid_high"]) == (100.5, 100.5)
 
 
@@ -180,9 +180,10 @@ def test_real_books_replayed_from_deltas_equal_the_vendor_s_snapshots(
     deltas = book_from(typed_scan(folder / f"incremental_book_L2/{day}/{name}.csv.gz", BOOK))
     vendor = snapshots_from(typed_scan(folder / f"book_snapshot_25/{day}/{name}.csv.gz", SNAPSHOTS))
     trades = trades_from(typed_scan(folder / f"trades/{day}/{name}.csv.gz", TRADES))
-    assert snapshot_agreement(deltas, vendor, date.fromisoformat(day), 25) == 1.0
-    minutes = book_1m(deltas, trades, date.fromisoformat(day))
-    assert minutes["crossed_n"].sum() == 0
+    made = book_day(deltas, trades, vendor, date.fromisoformat(day))
+    assert made.facts["snapshot_agreement"] == 1.0
+    minutes = made.minutes
+    assert minutes["crossed_n"].sum() == 0 and minutes["is_masked"].sum() == 0
     if venue == "binance":
         held = (minutes["valid_frac"] > 0).sum()
         assert 5 <= held <= 7

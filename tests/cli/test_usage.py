@@ -55,7 +55,7 @@ def said(done: Result) -> str:
 
 def test_the_verbs_are_these() -> None:
     assert sorted(" ".join(v) for v in verbs()) == [
-        *("alerts test", "backfill", "demo", "dev", "doctor", "evaluate", "explain", "promote", "report"),
+        *("alerts test", "backfill", "compare", "demo", "dev", "doctor", "evaluate", "explain", "promote", "report"),
         *("rollback", "run", "sandbox serve", "sql", "train"),
     ]
 

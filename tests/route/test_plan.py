@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from crpbot_dagster.assets import DAY_TABLES, EVALUATION_TABLES, LABELS, MARKET_TABLES, TRACK_RECORD, beside
+from crpbot_dagster.assets import COMPARISON, DAY_TABLES, EVALUATION_TABLES, LABELS, MARKET_TABLES, TRACK_RECORD, beside
 from crpbot_dagster.instruments import primary
 from crpbot_dagster.resources.lake import Lake
 from crpbot_dagster.runs import (
@@ -191,3 +191,9 @@ def test_what_is_not_over_or_not_there_is_refused(until: str) -> None:
         planned(FIRST, TODAY, until)
     with pytest.raises(PlanError, match="start day"):
         planned(date(2020, 1, 1), FIRST, until)
+
+
+def test_the_comparison_of_the_sources_is_made_with_the_day_and_not_with_the_verdict() -> None:
+    assert days_of(planned(FIRST, FIRST, "features"), COMPARISON) == [FIRST]
+    assert COMPARISON not in EVALUATION_TABLES
+    assert days_of(planned(FIRST, FIRST, "bars"), COMPARISON) == []

@@ -17,7 +17,6 @@ from crpbot_dagster.partitions import split
 from crpbot_dagster.resources.lake import ANSWERED, Built, Lake
 from crpbot_dagster.resources.warehouse import MODELS, Warehouse, lineage_of, read_model
 from crpbot_dagster.tables import CANDLES, TABLES, TICKS
-from crpbot_dagster.tables.raw import BOOK_LEVELS
 
 
 @table_asset(
@@ -106,7 +105,7 @@ def trades_1m(context: dg.AssetExecutionContext, ticks: pl.LazyFrame, lake: Lake
         "ticks": "raw/tardis_trades",
         "snapshots": "raw/tardis_book_snapshots",
     },
-    code_version="1",
+    code_version="2",
 )
 def book_1m(
     context: dg.AssetExecutionContext,
@@ -117,7 +116,8 @@ def book_1m(
 ) -> Built:
     """One row per minute of the order book at the primary venue, replayed from level updates.
 
-    Reads the day alone, from its first snapshot on; the vendor's own snapshots prove the replay.
+    Reads the day alone, from its first snapshot on; the vendor's own snapshots prove the replay. A minute of a book
+    that is crossed for more than 5 s, or that a snapshot refutes, is masked: its values are null.
     """
     symbol, day = split(context.partition_key)
     state = lake.state("raw/tardis_book", symbol, day) or "missing"
@@ -125,9 +125,8 @@ def book_1m(
         return Built(TABLES["bars/book_1m"].empty(), state, "tardis")
     primary = instruments.primary(symbol, settings.load().primary)
     rows = updates.sort("seq")
-    minutes = book_minutes.book_1m(rows, ticks.sort("seq"), day)
-    agreement = book_minutes.snapshot_agreement(rows, snapshots.sort("seq"), day, BOOK_LEVELS)
-    frame = minutes.with_columns(
+    made = book_minutes.book_day(rows, ticks.sort("seq"), snapshots, day)
+    frame = made.minutes.with_columns(
         pl.lit(symbol).alias("symbol"),
         pl.lit(day).alias("day"),
         pl.lit(primary.venue).alias("venue"),
@@ -135,8 +134,7 @@ def book_1m(
         pl.lit("delta").alias("book_kind"),
         pl.lit("received").alias("clock"),
     )
-    facts = {} if agreement is None else {"snapshot_agreement": agreement}
-    return Built(frame, state, "tardis", facts)
+    return Built(frame, state, "tardis", made.facts, made.notes)
 
 
 @table_asset("bars/daily", kinds={"polars"}, reads={"minutes": "bars/trades_1m"}, code_version="1")

@@ -2,7 +2,8 @@
 
 One compiled pass over the day: the book is two arrays of sizes over the day's distinct prices, so that an
 update is one store and the best levels are a short walk from the best price. Not here: frames in and
-out (``book_minutes.py``), trades to minutes (``tape.py``).
+out (``book_minutes.py``), the proof against the vendor's snapshots (``book_integrity.py``), trades to minutes
+(``tape.py``).
 
 A *message* is a run of rows with one (ts_received, ts_exchange, is_snapshot); the state is looked at after
 each. It is *valid* while both sides are present, best bid < best ask, and the last message is at most 60 s old.
@@ -15,6 +16,7 @@ from crpbot_dagster.assets.bars.tape import MINUTE_US, SECOND_US
 
 STALE_US = 60 * SECOND_US  # docs/conventions.md: a state without a message for 60 s is not valid
 IMPACT_US = 5 * SECOND_US  # docs/conventions.md: impact is measured 5 s after the trade
+CROSS_US = 5 * SECOND_US  # docs/conventions.md: a book crossed for longer is not believed
 
 COLUMNS = (
     "best_bid",
@@ -69,7 +71,7 @@ BID, ASK, MID, MICRO, MID_1S, HIGH, LOW, DEPTHS = range(8)
     CROSSED,
     RESET,
 ) = range(15, 31)
-IMB5_TIME, MESSAGES, WIDTH = 31, 32, 33  # scratch columns
+IMB5_TIME, MESSAGES, MASKED, UNKNOWN, CROSSED_US, WIDTH = range(31, 37)  # scratch columns
 SUMS = (OFI, ADD, MODIFY, DELETE, REMOVE, ASK_UP, BID_DOWN, CROSSED, RESET)
 TIMED = (SPREAD, IMB1, IMB5, DEPTH1, EFF, IMPACT, HIGH, LOW)
 COUNTS = ("add_n", "modify_n", "delete_n", "best_ask_up_n", "best_bid_down_n", "crossed_n", "reset_n")
@@ -180,7 +182,7 @@ def order_flow_imbalance(bid, bid_size, ask, ask_size):  # type: ignore[no-untyp
     return flow
 
 
-# The state of the book between messages, float64[16]: numba passes it by reference, a class would not be.
+# The state of the book between messages, float64[S_SIZE]: numba passes it by reference, a class would not be.
 (
     S_BID,  # best bid, USD
     S_ASK,
@@ -197,8 +199,9 @@ def order_flow_imbalance(bid, bid_size, ask, ask_size):  # type: ignore[no-untyp
     S_TENTH_BID_AT,
     S_TENTH_ASK_AT,
     S_WAS_SNAPSHOT,
+    S_CROSSED_AT,  # when bid met ask, µs since the day's start; NaN while they are apart
     S_SIZE,
-) = range(16)
+) = range(17)
 
 
 @njit(cache=True)
@@ -286,6 +289,7 @@ def _apply(row, s, first, last, snapshot, side, at, amount, bids, asks, stamp, n
             continue
         if before == 0:
             row[ADD] += q > 0
+            row[UNKNOWN] += q == 0
             continue
         row[DELETE] += q == 0
         row[MODIFY] += q > 0 and q != before
@@ -315,6 +319,25 @@ def _look(s, prices, bids, asks):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
+def _close_cross(out, s, until):  # type: ignore[no-untyped-def]
+    """End the crossed stretch at ``until``: note its length, and mask its minutes.
+
+    A minute is masked when the book had been crossed for more than 5 s by the minute's own end, so that the mask,
+    like every value, reads messages received before that end only.
+    """
+    since = s[S_CROSSED_AT]
+    end = min(until, 1440.0 * MINUTE_US)
+    s[S_CROSSED_AT] = np.nan
+    if end <= since:
+        return
+    first = int(since) // MINUTE_US
+    out[first, CROSSED_US] = max(out[first, CROSSED_US], end - since)
+    for minute in range(first, int(end - 1) // MINUTE_US + 1):
+        if min(end, (minute + 1.0) * MINUTE_US) - since > CROSS_US:
+            out[minute, MASKED] = 1.0
+
+
+@njit(cache=True)
 def replay(received, exchange, snapshot, side, at, amount, prices, trades):  # type: ignore[no-untyped-def] # noqa: PLR0912, PLR0915
     """Replay one day; times are µs since its start. Longer than a screen: the one loop all columns share.
 
@@ -329,6 +352,7 @@ def replay(received, exchange, snapshot, side, at, amount, prices, trades):  # t
     bids, asks = np.zeros(len(prices)), np.zeros(len(prices))
     stamp = np.full((2, len(prices)), -1, np.int64)
     s = np.zeros(S_SIZE)
+    s[S_CROSSED_AT] = np.nan
     s[S_BEST_BID_AT] = s[S_TENTH_BID_AT] = -1
     s[S_BEST_ASK_AT] = s[S_TENTH_ASK_AT] = len(prices)
     marks = np.zeros(2, np.int64)
@@ -363,10 +387,18 @@ def replay(received, exchange, snapshot, side, at, amount, prices, trades):  # t
             asks[:] = 0.0
             s[S_BEST_BID_AT], s[S_BEST_ASK_AT] = -1, len(prices)
             row[RESET] += 1
+            if not np.isnan(s[S_CROSSED_AT]):
+                _close_cross(out, s, t)
         if _apply(row, s, i, j, snap, side, at, amount, bids, asks, stamp, n):
             _look(s, prices, bids, asks)
         now_both = s[S_BEST_BID_AT] >= 0 and s[S_BEST_ASK_AT] < len(prices)
-        row[CROSSED] += now_both and s[S_OK] == 0.0
+        is_crossed = now_both and s[S_OK] == 0.0
+        row[CROSSED] += is_crossed
+        if is_crossed == np.isnan(s[S_CROSSED_AT]):
+            if is_crossed:
+                s[S_CROSSED_AT] = t
+            else:
+                _close_cross(out, s, t)
         if not snap and both and now_both:
             row[ASK_UP] += s[S_ASK] > ask_0
             row[BID_DOWN] += s[S_BID] < bid_0
@@ -385,47 +417,6 @@ def replay(received, exchange, snapshot, side, at, amount, prices, trades):  # t
         if s[S_OK] == 1.0 and asked_received[k] + IMPACT_US - s[S_LAST] <= STALE_US:
             after[k] = mid
     _advance(out, s, marks, 1440.0 * MINUTE_US, bids, asks)
+    if not np.isnan(s[S_CROSSED_AT]):
+        _close_cross(out, s, 1440.0 * MINUTE_US)
     return out, before, after
-
-
-@njit(cache=True)
-def levels_at(received, snapshot, side, at, amount, prices, moments, depth):  # type: ignore[no-untyped-def]
-    """Return the best levels in force at each of ``moments``, after the messages received up to it.
-
-    Parameters
-    ----------
-    received, snapshot, side, at, amount, prices
-        A day's level updates as ``replay`` takes them.
-    moments : int64[m], µs since the day's start, rising
-    depth : levels a side
-
-    Returns
-    -------
-    float64[m, 2, depth, 2]
-        Side (0 bid, 1 ask), level from the best, (price in USD, size in coin); NaN beyond the last level.
-    """
-    out = np.full((len(moments), 2, depth, 2), np.nan)
-    sizes = np.zeros((2, len(prices)))
-    best = np.array([-1, len(prices)])
-    i, was_snapshot = 0, False
-    while i < len(received) and not snapshot[i]:
-        i += 1
-    for m in range(len(moments)):
-        while i < len(received) and received[i] <= moments[m]:
-            if snapshot[i] and not was_snapshot:
-                sizes[:] = 0.0
-                best[0], best[1] = -1, len(prices)
-            was_snapshot = snapshot[i]
-            sizes[side[i], at[i]] = amount[i]
-            if amount[i] > 0:
-                best[side[i]] = min(best[1], at[i]) if side[i] == 1 else max(best[0], at[i])
-            i += 1
-        for which in range(2):
-            place, level, step = best[which], 0, 1 if which == 1 else -1
-            while 0 <= place < len(prices) and level < depth:
-                if sizes[which, place] > 0:
-                    out[m, which, level, 0] = prices[place]
-                    out[m, which, level, 1] = sizes[which, place]
-                    level += 1
-                place += step
-    return out

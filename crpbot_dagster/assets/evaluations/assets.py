@@ -1,7 +1,8 @@
-"""Predictions and metrics as assets: a partition is the day of the verdict, using labels known by its end.
+"""Sources compared, predictions and metrics as assets.
 
-The verdict of day E judges the model of day E − test days − 1 on the test days between them, none of which
-it ever saw. Wiring only; the arithmetic is in ``metrics.py``.
+A partition of the comparison is a day. One of predictions or metrics is the day of the verdict, using labels known by
+its end: the verdict of day E judges the model of day E − test days − 1 on the test days between them, none of which it
+ever saw. Wiring only; the arithmetic is in ``metrics.py``, ``tick_rule.py`` and ``dbt_like_sql/evaluations``.
 """
 
 from datetime import date, timedelta
@@ -14,14 +15,48 @@ import polars as pl
 from crpbot_dagster import instruments, settings
 from crpbot_dagster.assets.checks import table_asset
 from crpbot_dagster.assets.evaluations.metrics import evaluate
+from crpbot_dagster.assets.evaluations.tick_rule import tick_rule_agreement
 from crpbot_dagster.assets.features.labels import PRICE_SOURCE
 from crpbot_dagster.assets.models import pictures
 from crpbot_dagster.assets.models.artefact import Artefact, ContractBroken, load
 from crpbot_dagster.assets.models.dataset import require_source
 from crpbot_dagster.partitions import split
 from crpbot_dagster.resources.lake import Built, Lake
-from crpbot_dagster.tables import TABLES
+from crpbot_dagster.resources.warehouse import MODELS, Warehouse, lineage_of, read_model
+from crpbot_dagster.tables import TABLES, TICKS
 from crpbot_dagster.tables.results import FAMILIES
+
+SOURCE_COMPARISON = read_model(MODELS / "evaluations" / "source_comparison.sql")
+SOURCE_COMPARISON_LINEAGE = lineage_of(SOURCE_COMPARISON)
+
+
+@table_asset(
+    "evaluations/source_comparison",
+    kinds={"duckdb"},
+    after=(*SOURCE_COMPARISON.inputs, *(t.name for t in TICKS.values())),
+    code_version="1",
+)
+def source_comparison(context: dg.AssetExecutionContext, warehouse: Warehouse, lake: Lake) -> Built:
+    """One row per (venue, source) of the day beside each other one: agreement, grade, and the day's primary.
+
+    Reads the day of ``bars/trades_1m`` and, for the sides, the trades of every tick source that was ever asked.
+    """
+    symbol, day = split(context.partition_key)
+    primary = instruments.primary(symbol, settings.load().primary)
+    sides: dict[str, float] = {}
+    for source, table in TICKS.items():
+        if lake.state(table.name, symbol, day) is not None:
+            found = tick_rule_agreement(lake.window(table.name, symbol, day, day))
+            sides |= {f"{venue}/{source}": share for venue, share in found.items()}
+    frame, facts = warehouse.made(
+        SOURCE_COMPARISON, symbol, day, primary=f"{primary.venue}/{primary.source}",
+        tick_rule_names=list(sides), tick_rule_fracs=list(sides.values()),
+    )  # fmt: skip
+    notes: dict[str, Any] = {"dagster/column_lineage": SOURCE_COMPARISON_LINEAGE}
+    notes |= {f"grade of {v}/{s}": g for v, s, g in frame.group_by("venue", "source").agg(pl.min("grade")).iter_rows()}
+    chosen = frame.filter("is_primary")["reason"]
+    notes |= {"primary of the day": chosen[0]} if len(chosen) else {}
+    return Built(frame, "complete" if frame.height else "missing", "bars/trades_1m", facts, notes)
 
 
 def model_day(verdict_day: date, test_days: int) -> date:
@@ -196,4 +231,4 @@ def daily_predictions(context: dg.AssetExecutionContext, lake: Lake) -> Built:
     return Built(pl.concat(parts), "complete", "models")
 
 
-ASSETS = (predictions, metrics, daily_predictions)
+ASSETS = (source_comparison, predictions, metrics, daily_predictions)

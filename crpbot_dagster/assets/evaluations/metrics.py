@@ -241,21 +241,12 @@ def row_log_loss(p: Floats, y: Floats) -> Floats:
     return -np.log(np.where(y > 0.5, cut, 1.0 - cut))
 
 
-def better_p_value(gain: Floats, day: Days, weights: Ints) -> float | None:
-    """Return the one-sided p-value of "the mean gain over the baseline is not above zero".
+def bootstrap_t(gain: Floats, day: Days, weights: Ints) -> tuple[float, float, Floats] | None:
+    """Return (mean, its standard error s, t* of each resample) of ``gain`` float64[n]; None below two days.
 
-    Paired: ``gain`` float64[n] is the baseline's loss minus the model's on the same row. Days are resampled
-    whole and the statistic is studentised (bootstrap-t): the plain percentile rejects too often with few
-    days.
-
-    Returns
-    -------
-    float, from 1/(draws + 1) to 1; None for fewer than two days
-        (1 + number of resamples with t* >= t)/(draws + 1), where t = mean/s and t* = (mean* - mean)/s*.
-
-    Source
-    ------
-    Hall (1992), The Bootstrap and Edgeworth Expansion, ch. 3 (percentile-t).
+    Days are resampled whole and the statistic is studentised, t* = (mean* - mean)/s*: the plain percentile is too
+    narrow with few days. ±inf or NaN where a resample is one day many times over.
+    Source: Hall (1992), The Bootstrap and Edgeworth Expansion, ch. 3 (percentile-t).
     """
     total, count = _day_sums(gain, day, weights)
     if len(total) < 2:
@@ -263,11 +254,24 @@ def better_p_value(gain: Floats, day: Days, weights: Ints) -> float | None:
     mean = float(total.sum() / count.sum())
     residual = total - mean * count
     error = float(_ratio_shift(residual, count, np.ones((1, len(total)), dtype=np.int64))[1][0])
+    shift, errors = _ratio_shift(residual, count, weights)
+    errors[errors < 1e-9 * error] = 0.0  # the rounding of a spread of nothing
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return mean, error, shift / errors
+
+
+def better_p_value(gain: Floats, day: Days, weights: Ints) -> float | None:
+    """Return the one-sided p-value of "the mean gain over the baseline is not above zero", from ``bootstrap_t``.
+
+    Paired: ``gain`` float64[n] is the baseline's loss minus the model's on the same row. From 1/(draws + 1) to 1:
+    (1 + number of resamples with t* >= mean/s)/(draws + 1); None for fewer than two days.
+    """
+    found = bootstrap_t(gain, day, weights)
+    if found is None:
+        return None
+    mean, error, drawn = found
     if error == 0.0:
         return 1.0 / (len(weights) + 1) if mean > 0 else 1.0
-    shift, errors = _ratio_shift(residual, count, weights)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        drawn = shift / errors  # ±inf or NaN where a resample is one day many times over
     beaten = np.isnan(drawn) | (drawn >= mean / error)
     return float((1 + np.count_nonzero(beaten)) / (len(weights) + 1))
 
