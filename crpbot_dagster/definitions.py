@@ -8,6 +8,7 @@ from pydantic import SecretStr
 from crpbot_dagster import settings
 from crpbot_dagster.assets import ROUTE
 from crpbot_dagster.instance import lake_of
+from crpbot_dagster.resources.crypto_lake import CryptoLake
 from crpbot_dagster.resources.door import Door
 from crpbot_dagster.resources.exchanges import CoinbaseCandles
 from crpbot_dagster.resources.experiments import Experiments
@@ -43,6 +44,14 @@ def resources(config: Settings) -> dict[str, Any]:
         "web": WebApis(
             endpoints={s: url for s in SOURCES if (url := config.endpoint(s)) is not None},
             cryptocompare_api_key=_from_environment("cryptocompare_api_key", config.cryptocompare_api_key),
+            timeout_s=config.fetch_timeout_s,
+        ),
+        "crypto_lake": CryptoLake(
+            endpoint=config.endpoint("crypto_lake"),
+            key_id=_from_environment("crypto_lake_key_id", config.crypto_lake_key_id),
+            secret=_from_environment("crypto_lake_secret", config.crypto_lake_secret),
+            sample=config.crypto_lake_sample,
+            cache=str(config.home_dir / "crypto_lake"),
             timeout_s=config.fetch_timeout_s,
         ),
         "experiments": Experiments(

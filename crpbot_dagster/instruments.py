@@ -34,6 +34,10 @@ LISTINGS = (
     Listing("BTC-USD", "tardis", "binance", "BTCUSDT", "USDT", date(2019, 3, 30)),
     Listing("ETH-USD", "tardis", "binance", "ETHUSDT", "USDT", date(2019, 3, 30)),
     Listing("SOL-USD", "tardis", "binance", "SOLUSDT", "USDT", date(2020, 8, 11)),
+    # Kraken's name on Tardis is its older one; the dataset's file is XBT-USD.
+    Listing("BTC-USD", "tardis", "kraken", "XBT/USD", "USD", date(2019, 6, 4)),
+    Listing("ETH-USD", "tardis", "kraken", "ETH/USD", "USD", date(2019, 6, 4)),
+    Listing("SOL-USD", "tardis", "kraken", "SOL/USD", "USD", date(2021, 6, 17)),
     # Recorded by ob-analytics before Tardis existed; served from a recordings folder only.
     Listing("BTC-USD", "tardis", "bitstamp", "BTCUSD", "USD", date(2015, 1, 1)),
     Listing("BTC-USD", "coinbase", "coinbase", "BTC-USD", "USD", date(2015, 7, 20)),
@@ -69,6 +73,9 @@ LISTINGS = (
     Listing("ETH-USD", "wikimedia", "wikimedia", "Ethereum", "", date(2015, 7, 1)),
     Listing("SOL-USD", "wikimedia", "wikimedia", "Solana_(blockchain_platform)", "", date(2021, 2, 1)),
 )
+
+PERPETUALS = "binance-futures"
+"""The venue whose perpetual contract stands for a symbol's."""
 
 PRIMARY = {"BTC-USD": "coinbase/tardis", "ETH-USD": "coinbase/tardis", "SOL-USD": "coinbase/tardis"}
 

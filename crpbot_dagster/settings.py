@@ -62,6 +62,7 @@ class Settings(BaseSettings):
     coingecko_api_key: SecretStr | None = None
     crypto_lake_key_id: SecretStr | None = None
     crypto_lake_secret: SecretStr | None = None
+    crypto_lake_sample: bool = False
     candle_files: Path | None = None
     fetch_timeout_s: float = Field(600.0, gt=0)
     clock: Path | None = None
@@ -132,8 +133,6 @@ class Settings(BaseSettings):
             )
         if strange := sorted(set(self.source_urls) - set(SOURCES)):
             raise SettingsError(f"{PREFIX}SOURCE_URLS: no source {', '.join(strange)}; there are {', '.join(SOURCES)}")
-        if (self.crypto_lake_key_id is None) != (self.crypto_lake_secret is None):
-            raise SettingsError(f"{PREFIX}CRYPTO_LAKE_KEY_ID and {PREFIX}CRYPTO_LAKE_SECRET belong together: set both")
         if self.recordings is not None and not self.recordings.is_dir():
             raise SettingsError(f"{PREFIX}RECORDINGS: there is no folder {self.recordings}")
         if self.postgres_url is not None and self.mlflow_url is None:
@@ -158,6 +157,14 @@ class Settings(BaseSettings):
             instruments.primary(symbol, self.primary)
         if self.gate_tune_accuracy > self.gate_accuracy:
             raise SettingsError(f"{PREFIX}GATE_TUNE_ACCURACY must not exceed {PREFIX}GATE_ACCURACY")
+        return self
+
+    @model_validator(mode="after")
+    def _one_crypto_lake(self) -> Self:
+        if (self.crypto_lake_key_id is None) != (self.crypto_lake_secret is None):
+            raise SettingsError(f"{PREFIX}CRYPTO_LAKE_KEY_ID and {PREFIX}CRYPTO_LAKE_SECRET belong together: set both")
+        if self.crypto_lake_sample and self.crypto_lake_key_id is not None:
+            raise SettingsError(f"{PREFIX}CRYPTO_LAKE_SAMPLE reads the free sample: unset it, or the credentials")
         return self
 
     @property
@@ -224,6 +231,8 @@ class Settings(BaseSettings):
         """Return what must be set before ``source`` can be asked at all, None when it can be."""
         if self.market == "recordings":
             return None if source in RECORDED else f"recordings hold nothing of {source}"
+        if source == "crypto_lake" and self.crypto_lake_sample:
+            return None
         absent = [k for k in SOURCES[source].keys if getattr(self, k) is None]
         if self.market == "live" and SOURCES[source].needs_keys and absent:
             return f"set {', '.join(PREFIX + k.upper() for k in absent)}"

@@ -25,6 +25,7 @@ from crpbot_dagster.assets.raw import (
     hash_rate,
     kraken,
     tardis,
+    tardis_derivatives,
     traditional_markets,
 )
 from crpbot_dagster.instruments import Primary
@@ -32,6 +33,7 @@ from crpbot_dagster.tables import CANDLES, TABLES, TICKS
 
 RAW = (
     *tardis.ASSETS,
+    *tardis_derivatives.ASSETS,
     *coinbase.ASSETS,
     *candle_files.ASSETS,
     *kraken.ASSETS,

@@ -3,11 +3,8 @@
 Not here: what the columns mean (``assets/raw/``). Vendor's page: https://docs.tardis.dev/downloadable-csv-files
 """
 
-import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeout
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -17,6 +14,7 @@ from urllib.error import HTTPError
 
 import dagster as dg
 
+from crpbot_dagster.resources.deadline import within
 from crpbot_dagster.resources.politeness import FINAL_STATES, NOT_SERVED, SourceError
 
 
@@ -49,7 +47,8 @@ class TardisDatasets(dg.ConfigurableResource):
         """
         if self.endpoint is None:
             raise SourceError(f"tardis: {NOT_SERVED}")
-        url = f"{self.endpoint}/{exchange}/{data_type}/{day:%Y/%m/%d}/{name}.csv.gz"
+        file = name.replace("/", "-").replace(":", "-").upper()  # as the client writes it
+        url = f"{self.endpoint}/{exchange}/{data_type}/{day:%Y/%m/%d}/{file}.csv.gz"
         started = time.perf_counter()
         with TemporaryDirectory(prefix="tardis-") as folder:
             state = self._download(exchange, data_type, name, day, folder, url)
@@ -76,12 +75,8 @@ class TardisDatasets(dg.ConfigurableResource):
                 concurrency=1,
             )
 
-        # A thread of its own: the client runs an event loop and refuses to do so inside another. A daemon: past
-        # the timeout nobody waits for its retries any more, not even the interpreter's end.
-        outcome: Future[None] = Future()
-        threading.Thread(target=_settle, args=(outcome, download), daemon=True).start()
         try:
-            outcome.result(timeout=self.timeout_s)
+            within(self.timeout_s, download)
         except HTTPError as error:
             if error.code in (401, 403) and self.api_key:
                 raise SourceError(
@@ -91,14 +86,6 @@ class TardisDatasets(dg.ConfigurableResource):
             if error.code in FINAL_STATES:
                 return FINAL_STATES[error.code]
             raise SourceError(f"Tardis answered {error.code} to {url}: {error.reason}") from error
-        except FutureTimeout as error:
+        except TimeoutError as error:
             raise SourceError(f"no complete answer from {url} within {self.timeout_s:.0f} s") from error
         return "complete"
-
-
-def _settle(outcome: Future[None], work: Callable[[], None]) -> None:
-    try:
-        work()
-        outcome.set_result(None)
-    except BaseException as error:  # noqa: BLE001 - handed on whole: the caller sees it from result()
-        outcome.set_exception(error)

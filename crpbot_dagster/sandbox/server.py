@@ -42,6 +42,7 @@ from crpbot_dagster.sandbox import (
     cryptocompare,
     daily_series,
     deribit,
+    derivatives,
     kraken,
     kraken_futures,
 )
@@ -49,7 +50,7 @@ from crpbot_dagster.sandbox import market as simulated
 from crpbot_dagster.sandbox.market import MarketSpec
 from crpbot_dagster.sandbox.world import NotServed, World
 
-VENUE = "coinbase"  # the simulated market's only venue so far
+VENUE = "coinbase"  # the simulated market's own
 DATA_TYPES = frozenset(
     {
         "book_snapshot_25",
@@ -63,6 +64,17 @@ DATA_TYPES = frozenset(
         "trades",
     }
 )  # https://docs.tardis.dev/downloadable-csv-files
+MAKERS = {
+    (VENUE, "trades"): simulated.tape,
+    (VENUE, "incremental_book_L2"): simulated.book,
+    (VENUE, "book_snapshot_25"): simulated.snapshots,
+    (VENUE, "quotes"): simulated.quotes,
+    ("binance-futures", "derivative_ticker"): derivatives.ticker,
+    ("binance-futures", "liquidations"): derivatives.liquidations,
+    ("deribit", "options_chain"): derivatives.options_chain,
+}
+"""Exchange and data type → what makes a day of them."""
+
 VENDORS = (coinbase_trades, kraken, kraken_futures, deribit, cryptocompare, coingecko, crypto_lake, daily_series)
 """The modules that serve the other sources, each by its ``routes(world)``."""
 
@@ -93,12 +105,8 @@ class Simulation(World):
 
     def dataset(self, exchange: str, data_type: str, symbol: str, day: date) -> bytes:
         """Write the day in Tardis' columns, gzipped; the same bytes each time."""
-        make = {
-            "trades": simulated.tape,
-            "incremental_book_L2": simulated.book,
-            "book_snapshot_25": simulated.snapshots,
-        }.get(data_type)
-        if exchange != VENUE or make is None:
+        make = MAKERS.get((exchange, data_type))
+        if make is None:
             raise NotServed(f"the sandbox simulates no {data_type} of {exchange}")
         if day >= self.unfinished():
             raise NotServed(f"{day} is not over yet")
@@ -109,10 +117,11 @@ class Simulation(World):
             raise NotServed(str(error)) from error
         rows = frame.select(
             pl.lit(exchange).alias("exchange"),
-            pl.lit(symbol).alias("symbol"),
+            # A file of a group of symbols names each row's.
+            pl.col("symbol") if "symbol" in frame.columns else pl.lit(symbol).alias("symbol"),
             pl.col("ts_exchange").alias("timestamp"),
             pl.col("ts_received").alias("local_timestamp"),
-            pl.exclude("ts_exchange", "ts_received"),
+            pl.exclude("symbol", "ts_exchange", "ts_received"),
         )
         text = self.faults.spoil(data_type, symbol, day, rows.write_csv(float_scientific=False).encode())
         return gzip.compress(text, compresslevel=1, mtime=0)

@@ -134,7 +134,7 @@ def test_tardis_dev_reports_a_refused_key(base, tmp_path):
     [
         ("coinbase/trades/2023/10/05/DOGE-USD", 404),
         ("kraken/trades/2023/10/05/BTC-USD", 404),
-        ("coinbase/quotes/2023/10/05/BTC-USD", 404),
+        ("coinbase/book_ticker/2023/10/05/BTC-USD", 404),
         ("coinbase/gossip/2023/10/05/BTC-USD", 400),
         ("coinbase/trades/2023/08/31/BTC-USD", 404),
         ("coinbase/trades/2023/10/10/BTC-USD", 404),  # today
