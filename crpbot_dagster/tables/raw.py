@@ -43,6 +43,48 @@ COVERAGE = Check(
     ),
 )
 
+_ID_STEP = pl.col("trade_id").cast(pl.Int64, strict=False).diff()
+_MOVED = pl.col("price").diff().fill_null(1.0) != 0
+MAX_PRICE_STEP = 0.05  # a single trade further off that comes back is in quarantine: assets/raw/jumps.py
+MAX_ID_STEP = 1_000
+FROZEN_S = 3_600
+
+TRADE_FLAGS = (
+    Check(
+        "trade_ids",
+        False,
+        "ids that are numbers neither leap by more than 1,000 nor fall back: nothing is lost, nothing was reset",
+        (
+            Measure("largest step from one id to the next", _ID_STEP.max(), None, MAX_ID_STEP),
+            Measure("largest step back", -_ID_STEP.min(), None, MAX_ID_STEP),
+        ),
+    ),
+    Check(
+        "price_steps",
+        False,
+        "no price is more than a twentieth off the one before",
+        (Measure("largest step of the price, log", pl.col("price").log().diff().abs().max(), None, MAX_PRICE_STEP),),
+    ),
+    Check(
+        "frozen",
+        False,
+        "the price never stays the same for an hour of trades",
+        (
+            Measure(
+                "longest time at one price, s",
+                pl.col("ts_received")
+                .filter(_MOVED)
+                .append(pl.col("ts_received").last())
+                .diff()
+                .max()
+                .dt.total_seconds(),
+                None,
+                FROZEN_S,
+            ),
+        ),
+    ),
+)
+
 TARDIS_TRADES = Table(
     "raw/tardis_trades",
     "one trade",
@@ -69,6 +111,7 @@ TARDIS_TRADES = Table(
             "no trade was delivered twice; repeated ids are dropped and counted",
             (Measure("rows dropped", "duplicates_n", 0, 0),),
         ),
+        *TRADE_FLAGS,
     ),
     ordered_by="seq",
     streamed=True,

@@ -124,6 +124,13 @@ BROKEN: dict[tuple[str, str], Callable[[pl.DataFrame], pl.DataFrame] | dict[str,
     ("raw/tardis_trades", "clock_skew"): put(ts_received=later),
     ("raw/tardis_trades", "coverage"): lambda f: f.head(f.height // 3),
     ("raw/tardis_trades", "duplicates"): {"duplicates_n": 3.0},
+    ("raw/tardis_trades", "trade_ids"): put(
+        trade_id=pl.when(pl.int_range(pl.len()) == 9).then(pl.lit("5")).otherwise("trade_id")
+    ),
+    ("raw/tardis_trades", "price_steps"): put(
+        price=pl.when(pl.int_range(pl.len()) > 99).then(pl.col("price") * 1.1).otherwise("price")
+    ),
+    ("raw/tardis_trades", "frozen"): put(price=pl.lit(37_000.0)),
     ("raw/tardis_book", "clock_skew"): put(ts_received=pl.col("ts_exchange") - pl.duration(seconds=6)),
     ("raw/tardis_book", "coverage"): lambda f: f.head(f.height // 3),
     ("raw/tardis_book_snapshots", "clock_skew"): put(ts_received=later),

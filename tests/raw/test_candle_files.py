@@ -105,7 +105,7 @@ REFUSED = {
     "empty cell": ("100,102,99,,5", "a price is not a positive number"),
     "zero price": ("100,102,0,101,5", "a price is not a positive number"),
     "negative price": ("-100,102,99,101,5", "a price is not a positive number"),
-    "1e400": ("100,1e400,99,101,5", "a price is not a positive number"),
+    "1e400": ("100,1e400,99,101,5", "a number is not written as a number"),
     "high below low": ("100,99,102,100,5", "high is below low"),
     "close above high": ("100,102,99,103,5", "open or close lies outside low to high"),
     "open below low": ("98,102,99,101,5", "open or close lies outside low to high"),

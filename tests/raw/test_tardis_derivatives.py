@@ -317,7 +317,8 @@ def test_a_symbol_is_asked_for_by_the_name_it_had_on_that_day(
     assert instruments.listing("BTC-USD", "tardis", "kraken", old.since - timedelta(days=1)) is None
     home, header = tmp_path / "recordings", "exchange,symbol,timestamp,local_timestamp,id,side,price,amount"
     for day, name in ((DAY, "XBT-USD"), (renamed, "BTC-USD")):
-        row = f"kraken,{name},{1_700_438_400_000_000},{1_700_438_400_000_001},1,buy,37000,{day.day}"
+        at = 1_700_438_400_000_000 + (day - DAY) // timedelta(microseconds=1)
+        row = f"kraken,{name},{at},{at + 1},1,buy,37000,{day.day}"
         write_recording(home, "kraken", "trades", day, name, gzip.compress(f"{header}\n{row}\n".encode()))
     with serve(create_app(None, home, None)) as url:
         for day in (DAY, renamed):

@@ -204,7 +204,7 @@ def read_day(path: Path, day: date) -> DayOfFile:
         lines = _lines(path).slice(first - 1, last - first + 1)
     own = lines.with_columns(_ts_cell(header)).filter(moment(file.form).dt.date() == day)
     body = own.select(pl.col("line_n").cast(pl.Int64), "text").collect()
-    kept, refused = judge(body, list(header), file.layout)
+    kept, refused = judge(body, header, file.layout, str(path))
     candles, torn = _each_minute_once(kept.with_columns(moment(file.form).alias("ts")), body)
     refused = pl.concat([refused, torn]).sort("line_n")
     dropped = body.height - candles.height - refused.height

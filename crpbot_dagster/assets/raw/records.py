@@ -66,6 +66,7 @@ def _read(records: Sequence[Mapping[str, Any]], layout: Layout) -> Parsed:
         {
             "line_n": pl.Series(range(1, len(records) + 1), dtype=pl.Int64),
             "text": pl.Series([json.dumps(r, default=str, ensure_ascii=False) for r in records], dtype=pl.String),
+            "printable": True,
             "complete": pl.Series([all(c in r for c in layout.types) for r in records], dtype=pl.Boolean),
         }
         | texts

@@ -13,6 +13,7 @@ import functools
 import gzip
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,8 +32,10 @@ from crpbot_dagster.assets.raw.dataset_file import (
     moment,
     parse,
     positive,
+    received_on,
 )
 from crpbot_dagster.assets.raw.early import require_over
+from crpbot_dagster.assets.raw.jumps import without_jumps
 from crpbot_dagster.assets.raw.quarantine import quarantine
 from crpbot_dagster.partitions import split
 from crpbot_dagster.resources.lake import Built, Lake
@@ -226,16 +229,21 @@ def land_file(
             return Built(TABLES[table].empty(), fetched.state, "tardis", {"quarantined_frac": 0.0}, notes)
         try:
             staged = Path(folder.name) / "staged.parquet"
-            parsed = nothing_sent(layout) if has_no_text(fetched.path) else parse(fetched.path, layout, staged)
+            parsed = (
+                nothing_sent(layout)
+                if has_no_text(fetched.path)
+                else parse(fetched.path, received_on(layout, day), staged)
+            )
         except DamagedFile as error:
             raise dg.Failure(f"{fetched.url}: {error}. Nothing was written; run the partition again.") from error
     repeated = 0
     if layout is TRADES:
-        parsed, repeated = deduplicated(parsed)
+        parsed, repeated = deduplicated(without_jumps(parsed))
+    notes |= dict(parsed.notes)
     quarantine(lake, table, symbol, day, parsed.refused.with_columns(pl.lit(fetched.url).alias("source")))
     known = {"symbol": symbol, "day": day, "venue": venue}
-    own = [pl.lit(v).alias(c) for c, v in known.items() if c in TABLES[table].schema]
-    frame = shape(parsed.frame).select(*own, pl.all())
+    keys = [pl.lit(v).alias(c) for c, v in known.items() if c in TABLES[table].schema]
+    frame = shape(parsed.frame).select(*keys, pl.all())
     state = "complete" if parsed.rows else "empty"
     share = parsed.refused.height / parsed.rows if parsed.rows else 0.0
     facts = {"quarantined_frac": share, "duplicates_n": float(repeated)}
@@ -286,13 +294,14 @@ def deduplicated(parsed: Parsed) -> tuple[Parsed, int]:
     refused = parsed.frame.filter(conflict).select(
         "line_n",
         pl.lit("the trade id is there again with another price, size or side").alias("reason"),
-        pl.concat_str("id", "side", "price", "amount", separator=",").alias("text"),
+        pl.concat_str(pl.col("id", "side").fill_null(""), "price", "amount", separator=",").alias("text"),
     )
     frame = parsed.frame.filter(~conflict.fill_null(False))
     named = pl.col("id").is_not_null() & (pl.col("id") != "")
     kept = frame.filter(~named | (pl.col("line_n") == pl.col("line_n").min().over("id"))).collect()
     bad = pl.concat([parsed.refused, refused.collect()])
-    return Parsed(kept.lazy(), bad, parsed.rows), parsed.rows - kept.height - bad.height
+    repeated = parsed.rows - kept.height - bad.height
+    return replace(parsed, frame=kept.lazy(), refused=bad, is_large=False), repeated
 
 
 tardis_table = functools.partial(
