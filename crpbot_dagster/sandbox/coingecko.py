@@ -4,7 +4,7 @@ GET /coingecko/api/v3/coins/{id}/market_chart/range?vs_currency=usd&from=&to=   
 GET /coingecko/api/v3/coins/{id}/                 the coin as it is now
 GET /coingecko/api/v3/coins/{id}/history?date=dd-mm-yyyy   community and developers at 00:00 UTC of a date
 GET /coingecko/api/v3/global                      the whole market as it is now
-Past 365 days the public interface answers 401, error 10012. Now is the start of the first day that is not over.
+Now is the start of the first day that is not over. Every day back to the market's first is served, as to a paid plan.
 https://docs.coingecko.com/reference/coins-id-market-chart-range
 """
 
@@ -26,7 +26,6 @@ SUPPLY_COIN = {
 }
 STABLE_USD = {"usdt": 84e9, "usdc": 25e9}
 OTHERS_USD = 3.5e11  # the coins that are not simulated
-REACH_DAYS = 365
 FIVE_MINUTES_S, HOUR_S = 300, 3_600
 
 
@@ -39,8 +38,6 @@ def routes(world: World) -> list[Route]:
             return _not_found()
         first, last = int(query["from"]), int(query["to"])
         now = int(midnight(world.unfinished()).timestamp())
-        if first < now - REACH_DAYS * 86_400:
-            return _too_old()
         step = FIVE_MINUTES_S if first >= now - 86_400 else HOUR_S
         stamps = range(-(-first // step) * step, min(last, now) + 1, step)
         points = [p for t in stamps if (p := point(world, coin[0], t)) is not None]
@@ -63,8 +60,6 @@ def routes(world: World) -> list[Route]:
         if coin is None:
             return _not_found()
         day = datetime.strptime(request.query_params["date"], "%d-%m-%Y").replace(tzinfo=UTC).date()
-        if day < world.unfinished() - timedelta(days=REACH_DAYS):
-            return _too_old()
         about = {"id": request.path_params["coin"]}
         is_there = market.EPOCH < day <= world.unfinished()
         return JSONResponse(about | people(world, coin[0], day) if is_there else about)
@@ -134,8 +129,3 @@ def _last(world: World, symbol: str, second: int) -> float:
 
 def _not_found() -> Response:
     return JSONResponse({"error": "coin not found"}, 404)
-
-
-def _too_old() -> Response:
-    message = "Your request exceeds the allowed time range. Public API users are limited to the past 365 days."
-    return JSONResponse({"error": {"status": {"error_code": 10012, "error_message": message}}}, 401)

@@ -53,13 +53,7 @@ def routes(world: World) -> list[Route]:
             return JSONResponse({"status": "not-found", "name": name}, 404)
         first, n = date.fromisoformat(query["start"]), int(query.get("timespan", "2days").removesuffix("days"))
         days = [d for i in range(n) if EPOCH <= (d := first + timedelta(days=i)) < world.unfinished()]
-        is_rate = name == "hash-rate"
-        values = [
-            {"x": _seconds(d), "y": hash_rate(world, "blockchain", d) / 1e12 if is_rate else difficulty(world, d)}
-            for d in days
-        ]
-        unit = "Hash Rate TH/s" if is_rate else "Difficulty"
-        return JSONResponse({"status": "ok", "name": name, "unit": unit, "period": "day", "values": values})
+        return JSONResponse({"status": "ok", "name": name, "period": "day"} | _chart(world, name, days))
 
     def mempool(request: Request) -> Response:
         span = SPAN_DAYS.get(request.path_params["span"])
@@ -67,13 +61,7 @@ def routes(world: World) -> list[Route]:
             return PlainTextResponse("Invalid interval", 400)
         first = max(world.unfinished() - timedelta(days=span), EPOCH)
         days = [first + timedelta(days=i) for i in range((world.unfinished() - first).days)]
-        steps = [d for d in days if (d - EPOCH).days % ADJUSTED_EVERY == 0]
-        return JSONResponse(
-            {
-                "hashrates": [{"timestamp": _seconds(d), "avgHashrate": hash_rate(world, "mempool", d)} for d in days],
-                "difficulty": [{"time": _seconds(d), "difficulty": difficulty(world, d)} for d in steps],
-            }
-        )
+        return JSONResponse(_hashrates(world, days))
 
     def fredgraph(request: Request) -> Response:
         query = request.query_params
@@ -149,6 +137,21 @@ def _mood(world: World, day: date, date_format: str) -> dict[str, str]:
         "value": str(value),
         "value_classification": next(word for limit, word in CLASSES if value < limit),
         "timestamp": written,
+    }
+
+
+def _chart(world: World, name: str, days: list[date]) -> dict[str, object]:
+    if name == "difficulty":
+        return {"unit": "Difficulty", "values": [{"x": _seconds(d), "y": difficulty(world, d)} for d in days]}
+    values = [{"x": _seconds(d), "y": hash_rate(world, "blockchain", d) / 1e12} for d in days]
+    return {"unit": "Hash Rate TH/s", "values": values}
+
+
+def _hashrates(world: World, days: list[date]) -> dict[str, object]:
+    steps = [d for d in days if (d - EPOCH).days % ADJUSTED_EVERY == 0]
+    return {
+        "hashrates": [{"timestamp": _seconds(d), "avgHashrate": hash_rate(world, "mempool", d)} for d in days],
+        "difficulty": [{"time": _seconds(d), "difficulty": difficulty(world, d)} for d in steps],
     }
 
 

@@ -11,7 +11,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from crpbot_dagster.assets.raw.attention import (
-    MAX_PAGES,
     PAGE,
     articles_in,
     attention,
@@ -102,12 +101,14 @@ def test_pages_overlap_by_a_second_and_lose_nothing(tmp_path: Path, environment)
     assert state == "complete" and repeated == 0 and parsed.frame.collect()["ID"].n_unique() == 950 == len(found)
 
 
-def test_pages_without_end_are_an_error(tmp_path: Path, environment) -> None:
+def test_pages_without_end_are_an_error(tmp_path: Path, environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("crpbot_dagster.assets.raw.attention.MAX_PAGES", 3)
+
     def forever(request: Request) -> Response:
         last = int(request.query_params["to_ts"])
         return JSONResponse({"Data": [article(last * PAGE + i, last - 1) for i in range(PAGE)], "Err": {}})
 
-    endless = pytest.raises(SourceError, match=f"more than {MAX_PAGES * PAGE} articles")
+    endless = pytest.raises(SourceError, match=f"more than {3 * PAGE} articles")
     with world_of(canned({NEWS: forever}), tmp_path, environment) as world, endless:
         fetch_articles(world.web(), "BTC", START, START + timedelta(days=1))
 

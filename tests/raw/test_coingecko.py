@@ -50,11 +50,18 @@ def test_the_value_is_that_of_the_day_s_end_whatever_the_granularity(simulated: 
     assert 19_000_000 < supply < 21_000_000
 
 
-def test_a_day_beyond_the_plan_is_not_licensed_and_an_unknown_coin_missing(tmp_path: Path, environment) -> None:
-    with world_of(sandbox(), tmp_path, environment) as world:
-        assert world.coingecko().market_chart("bitcoin", 1_600_000_000, 1_600_003_600).state == "not_licensed"
-        assert world.coingecko().market_chart("no-such-coin", 1_700_000_000, 1_700_003_600).state == "missing"
-        assert world.coingecko().history("bitcoin", "01-01-2020").state == "not_licensed"
+@pytest.mark.parametrize("key", ["", KEY])
+def test_a_day_beyond_the_plan_is_not_licensed_with_and_without_a_key(tmp_path: Path, environment, key: str) -> None:
+    said = {"error_code": 10012, "error_message": "Your request exceeds the allowed time range."}
+    too_old = canned({f"{API}/coins/bitcoin/history": lambda _: JSONResponse({"error": {"status": said}}, 401)})
+    with world_of(too_old, tmp_path, environment) as world:
+        assert world.coingecko(key).history("bitcoin", "01-01-2020").state == "not_licensed"
+        assert world.made(coingecko_coin, OLDER)[0] == "not_licensed"
+
+
+def test_an_unknown_coin_is_missing(simulated: WebWorld) -> None:
+    assert simulated.coingecko().market_chart("no-such-coin", 1_700_000_000, 1_700_003_600).state == "missing"
+    assert simulated.coingecko().coin("no-such-coin").state == "missing"
 
 
 def test_the_recorded_chart_gives_the_point_nearest_to_midnight() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from raw.web_world import DAY, OLDER, SPEC, SYMBOL, TODAY, WebWorld, canned, failure, simulated, world_of
+from raw.web_world import DAY, OLDER, SPEC, SYMBOL, WebWorld, canned, failure, simulated, world_of
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -93,13 +93,8 @@ def test_minutes_the_vendor_does_not_have_are_no_candles(tmp_path: Path, environ
         state, made = world.made(cryptocompare_candles)
         assert state == "partial" and made.height == 740 and made["ts"].min() == START + timedelta(minutes=700)
     empty = page(*(candle(m, **none) for m in range(1440)))
-    with world_of(canned({PATH: empty}), tmp_path / "b", _homed(environment, tmp_path)) as world:
-        assert world.made(cryptocompare_candles)[0] == "missing"
-
-
-def _homed(environment, tmp_path: Path):
-    (tmp_path / "b").mkdir()
-    return environment
+    with world_of(canned({PATH: empty}), tmp_path, environment) as world:
+        assert world.made(cryptocompare_candles, symbol="ETH-USD")[0] == "missing"
 
 
 def test_the_running_minute_is_dropped_and_the_day_is_partial(tmp_path: Path, environment) -> None:
@@ -148,6 +143,11 @@ def test_an_answer_of_another_layout_is_damaged(body: bytes) -> None:
         candles_in(body)
 
 
+def test_half_a_surrogate_pair_is_damage() -> None:
+    with pytest.raises(DamagedFile, match="no Unicode"):
+        parse_candles(candles_in(page(candle(0, conversionType="\ud800"))))
+
+
 def test_a_damaged_answer_fails_the_run_and_leaves_the_lake(tmp_path: Path, environment) -> None:
     with world_of(canned({PATH: b"<html>busy</html>"}), tmp_path, environment) as world:
         assert "no sound JSON" in failure(world.run(cryptocompare_candles, OLDER))
@@ -167,7 +167,3 @@ def test_the_recorded_answer_is_read_whole(shared_data: Path) -> None:
     assert known.height > 500 and known.select(pl.col("vwap").is_between("low", "high").all()).item()
     outside = bars.filter(pl.col("vwap").is_null() & (pl.col("volume") > 0))
     assert outside.height > 0 and outside["volume_usd"].null_count() == 0
-
-
-def test_today_is_the_day_the_clock_says() -> None:
-    assert timedelta(days=1) == TODAY - DAY
