@@ -65,6 +65,7 @@ def resources(config: Settings) -> dict[str, Any]:
             endpoint=config.endpoint("coingecko"),
             api_key=_from_environment("coingecko_api_key", config.coingecko_api_key),
             timeout_s=config.fetch_timeout_s,
+            politeness=politeness,
         ),
         "experiments": Experiments(
             tracking_url=_from_environment("mlflow_url", config.mlflow_url),

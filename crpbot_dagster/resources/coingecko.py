@@ -1,8 +1,8 @@
 """CoinGecko through its client pycoingecko, which is mended where it leaks or gives up.
 
 The client puts its key into the address, from where it comes into every error and log line; here the key is a header.
-The client repeats no refused request, and over plain HTTP nothing at all; here an adapter repeats what may succeed,
-as long as the vendor says to wait. A redirect is refused: it would carry the key to another host.
+The client repeats no refused request, and over plain HTTP nothing at all; here the rules of every source hold
+(``politeness.py``), mounted as its session's adapter. A redirect is refused: it would carry the key to another host.
 Not here: what the answers mean (``assets/raw/coingecko.py``).
 Vendor's page: https://docs.coingecko.com/reference/authentication
 """
@@ -13,11 +13,9 @@ from typing import Any
 
 import dagster as dg
 
-from crpbot_dagster.resources.politeness import FINAL_STATES, NOT_SERVED, SourceError
+from crpbot_dagster.resources.politeness import FINAL_STATES, NOT_SERVED, Politeness, SourceError
 
 KEY_HEADER = "x-cg-demo-api-key"
-REPEATED = (429, 500, 502, 503, 504)
-RETRIES = 5
 TOO_OLD = b"10012"  # the vendor's code for a day that the plan does not reach, with or without a key
 REQUEST_S = 60.0  # one request; the run's own timeout is longer
 
@@ -37,33 +35,22 @@ class CoinGecko(dg.ConfigurableResource):
     endpoint: str | None
     api_key: str = ""
     timeout_s: float
-    backoff_s: float = 1.0  # waits 1, 2, 4 … s where the vendor does not say how long
+    politeness: Politeness = Politeness()
 
     def client(self) -> Any:
         """Return a pycoingecko client that asks ``endpoint``."""
         import pycoingecko
-        from requests.adapters import HTTPAdapter
-        from urllib3.util.retry import Retry
 
         if self.endpoint is None:
             raise SourceError(f"coingecko: {NOT_SERVED}")
         client = pycoingecko.CoinGeckoAPI()
         client.api_base_url = self.endpoint
         client.request_timeout = min(self.timeout_s, REQUEST_S)
-        retry = Retry(
-            total=RETRIES,
-            redirect=0,
-            backoff_factor=self.backoff_s,
-            backoff_jitter=self.backoff_s,
-            status_forcelist=REPEATED,
-            respect_retry_after_header=True,
-            raise_on_status=False,
-        )
+        headers = {KEY_HEADER: self.api_key} if self.api_key else None
+        adapter = self.politeness.adapter("coingecko", self.endpoint, self.timeout_s, headers)
         for scheme in ("https://", "http://"):
-            client.session.mount(scheme, HTTPAdapter(max_retries=retry))
+            client.session.mount(scheme, adapter)
         client.session.max_redirects = 0
-        if self.api_key:
-            client.session.headers[KEY_HEADER] = self.api_key
         return client
 
     def market_chart(self, coin: str, first_s: int, last_s: int) -> Reply:

@@ -49,7 +49,7 @@ class WebWorld:
         return WebApis(endpoints={s: str(self.config.endpoint(s)) for s in SOURCES}, timeout_s=30)
 
     def coingecko(self, api_key: str = "") -> CoinGecko:
-        return CoinGecko(endpoint=self.config.endpoint("coingecko"), api_key=api_key, timeout_s=30, backoff_s=0)
+        return CoinGecko(endpoint=self.config.endpoint("coingecko"), api_key=api_key, timeout_s=30)
 
     def run(self, asset: Asset, day: date = DAY, symbol: str = SYMBOL) -> dg.ExecuteInProcessResult:
         keys = {"lake": self.lake, "door": Door(lake=self.lake, base_dir=self.lake.url)}
