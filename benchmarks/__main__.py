@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks import features, ingest, lake, networks, orchestration, replay
+from benchmarks import features, ingest, lake, networks, orchestration, politeness, replay
 from benchmarks.measure import FULL, HEADER, SMALL, Line, Size, table
 from crpbot_dagster.settings import PROJECT
 
@@ -41,6 +41,8 @@ How to read it
   one commit a day.
 - The network's peer is the same model fed from one tensor of all sequences, built before the clock starts; ours cuts
   each batch out of the minutes, which take a sixtieth of the memory, and shuffles, scores the epoch and keeps its best.
+- The storm's host counts what arrives in each second, wherever the second begins; the budget is set high and the pauses
+  between repeats short, so that the storm passes in a minute.
 - Dagster's part of a run is events, checks and metadata in Postgres: the price of seeing in the UI what was done.
 """
 
@@ -54,6 +56,7 @@ def topics(nautilus: str | None) -> dict[str, Topic]:
         "lake": lake.lines,
         "networks": networks.lines,
         "orchestration": orchestration.lines,
+        "politeness": politeness.lines,
     }
 
 

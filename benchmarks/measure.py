@@ -26,10 +26,11 @@ class Size:
     runs: int  # of Dagster, per job
     samples: int  # of the network, per epoch
     threads: int  # of the network
+    requests: int  # of the storm
 
 
-FULL = Size(3, 5_000_000, 10_000_000, (1, 90, 365), (300, 3_000), 7, 6_400, 2)
-SMALL = Size(1, 30_000, 60_000, (1, 3), (96,), 1, 256, 1)
+FULL = Size(3, 5_000_000, 10_000_000, (1, 90, 365), (300, 3_000), 7, 6_400, 2, 10_000)
+SMALL = Size(1, 30_000, 60_000, (1, 3), (96,), 1, 256, 1, 100)
 
 
 @dataclass(frozen=True)

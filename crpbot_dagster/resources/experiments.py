@@ -15,6 +15,7 @@ from datetime import date
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 import dagster as dg
 from pydantic import PrivateAttr
@@ -71,7 +72,8 @@ class Experiments(dg.ConfigurableResource):
             for noisy in ("mlflow", "alembic"):  # they announce each table they make
                 logging.getLogger(noisy).setLevel(logging.WARNING)
 
-            self._client = MlflowClient(tracking_uri=self.tracking_url, registry_uri=self.tracking_url)
+            address = _address(self.tracking_url)
+            self._client = MlflowClient(tracking_uri=address, registry_uri=address)
         return self._client
 
     def prepare(self) -> None:
@@ -81,7 +83,7 @@ class Experiments(dg.ConfigurableResource):
     def log_training(self, training: Training) -> str:
         """Record one training: parameters, numbers per epoch, data read, pictures, the model; return the run's id."""
         client = self.client()
-        experiment = _experiment(self.tracking_url, self.artifact_root, client, f"crpbot/{training.family}")
+        experiment = _experiment(_address(self.tracking_url), self.artifact_root, client, f"crpbot/{training.family}")
         run = client.create_run(
             experiment,
             run_name=f"{training.symbol} {training.day}",
@@ -109,7 +111,10 @@ class Experiments(dg.ConfigurableResource):
 
         with tempfile.TemporaryDirectory() as folder:
             found = download_artifacts(
-                run_id=run_id, artifact_path=f"model/artifacts/{name}", dst_path=folder, tracking_uri=self.tracking_url
+                run_id=run_id,
+                artifact_path=f"model/artifacts/{name}",
+                dst_path=folder,
+                tracking_uri=_address(self.tracking_url),
             )
             return Path(found).read_bytes()
 
@@ -218,6 +223,19 @@ def _save_model(folder: Path, training: Training) -> None:
 
 
 @lru_cache(maxsize=64)
+def _address(tracking_url: str) -> str:
+    """Return the tracker's address without a server's credentials: MLflow's errors repeat it, and Dagster keeps those.
+
+    They go where MLflow looks for them. A database's URL stays whole: its driver does not repeat the password.
+    """
+    parts = urlsplit(tracking_url)
+    if not parts.scheme.startswith("http") or parts.username is None:
+        return tracking_url
+    os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(parts.username)
+    os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(parts.password or "")
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
 def _experiment(tracking_url: str, artifact_root: str, client: Any, name: str) -> str:
     from mlflow.exceptions import MlflowException
 

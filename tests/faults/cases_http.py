@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -67,7 +68,7 @@ def waits_as_told(told: Callable[[float], str], folder: Path) -> str:
 
     with asked(answers, folder, per_second=1.0) as (web, bad, _):
         assert web.get("kraken", "/").state == "complete"
-    gaps = [b - a for a, b in zip(bad.moments, bad.moments[1:], strict=False)]
+    gaps = [b - a for a, b in pairwise(bad.moments)]
     assert len(gaps) == 50 and min(gaps) >= 7
     return "asked again: 50 times, at least 7 s apart, until it answers"
 

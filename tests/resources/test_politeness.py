@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,6 @@ def test_a_daily_quota_outlives_the_process_and_says_when_it_ends(tmp_path: Path
 
 
 def test_processes_share_one_budget(tmp_path: Path) -> None:
-    state = tmp_path / "p.sqlite"
     program = (
         "from crpbot_dagster.resources.hosts import Host; import math, sys, time\n"
         "moments = []\n"
@@ -63,7 +63,7 @@ def test_processes_share_one_budget(tmp_path: Path) -> None:
     words = [sys.executable, "-c", program, str(tmp_path / "p.sqlite")]
     started = [subprocess.Popen(words, cwd=PROJECT, stdout=subprocess.PIPE, text=True) for _ in range(3)]
     taken = sorted(int(line) for p in started for line in p.communicate(timeout=60)[0].split())
-    assert len(taken) == 60 and all(b - a >= 11 for a, b in zip(taken, taken[1:], strict=False))
+    assert len(taken) == 60 and all(b - a >= 11 for a, b in pairwise(taken))
 
 
 def test_a_source_without_a_budget_waits_for_nothing(time: FakeTime) -> None:
@@ -156,7 +156,7 @@ def test_a_vendor_client_on_requests_keeps_the_rules_by_its_adapter(time: FakeTi
     steps = script(answer(429, retry_after="7"), answer(503), cut, answer(302, location="/moved"), answer(body=b"[1]"))
     with host(steps, lambda: time.moment) as bad, session(bad.url, rules, **{"x-cg-demo-api-key": KEY}) as client:
         assert client.get(f"{bad.url}/ping").json() == [1]
-        gaps = [b - a for a, b in zip(bad.moments, bad.moments[1:], strict=False)]
+        gaps = [b - a for a, b in pairwise(bad.moments)]
         assert len(gaps) == 4 and gaps[0] >= 7 and min(gaps) >= 2 * SPACING
         assert all(KEY in r and KEY not in r.splitlines()[0] for r in bad.requests)
 
