@@ -53,7 +53,9 @@ def read_records(records: Sequence[Mapping[str, Any]], layout: Layout) -> Parsed
     cells = pl.DataFrame(
         {
             "line_n": pl.Series(range(1, len(records) + 1), dtype=pl.Int64),
-            "text": pl.Series([json.dumps(r, default=str, ensure_ascii=False) for r in records], dtype=pl.String),
+            "text": pl.Series(
+                [_writable(json.dumps(r, default=str, ensure_ascii=False)) for r in records], dtype=pl.String
+            ),
             "complete": pl.Series([all(c in r for c in layout.types) for r in records], dtype=pl.Boolean),
         }
         | texts
@@ -62,9 +64,14 @@ def read_records(records: Sequence[Mapping[str, Any]], layout: Layout) -> Parsed
     return Parsed(kept.lazy(), refused, len(records))
 
 
+def _writable(text: str) -> str:
+    # JSON may spell half a character (\\ud800), which no file can hold: it becomes a question mark.
+    return text.encode(errors="replace").decode()
+
+
 def _cell(value: Any) -> str | None:
     if value is None or isinstance(value, str):
-        return value or None
+        return _writable(value) if value else None
     if isinstance(value, bool):
         return str(value).lower()
     return repr(value) if isinstance(value, int | float) else json.dumps(value, default=str)
