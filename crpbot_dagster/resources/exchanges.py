@@ -206,12 +206,14 @@ class CoinbaseCandles(Exchange):
                     raise SourceError(f"Coinbase's pages of {name} on {day} do not meet at {edge}: run it again later")
                 continue
             attempts = 0
-            yield fresh(own, before)
+            new = fresh(own, before)
+            yield new
             seconds = [s for s in map(_second, page) if s is not None]
-            if len(page) < TRADES_A_PAGE or not seconds or min(seconds) < first:
+            # Not by a short page: a limit lower than asked for would end the day early and say nothing.
+            if not new and len(page) >= TRADES_A_PAGE:
+                raise SourceError(f"Coinbase's {name} traded {TRADES_A_PAGE} times or more in the second {stop - 1}")
+            if not new or not seconds or min(seconds) < first:
                 return
-            if min(seconds) + 1 >= stop:
-                raise SourceError(f"Coinbase's {name} traded over {TRADES_A_PAGE} times in the second {min(seconds)}")
             stop, before = min(seconds) + 1, own
             edge = next(r for r in own if _second(r) == min(seconds))
 

@@ -195,13 +195,19 @@ RECORDS = [trade(n, n / 2) for n in range(1, 2501)]
 def test_pages_overlap_and_each_trade_comes_once() -> None:
     pages = Pages(RECORDS)
     with exchange(pages) as url:
-        assert ids(url) == list(range(2500, 0, -1)) and pages.asked == 3
+        assert ids(url) == list(range(2500, 0, -1)) and pages.asked == 4
 
 
 def test_a_skip_at_a_page_edge_is_asked_for_again() -> None:
     pages = Pages(RECORDS, lost={2: 7})
     with exchange(pages) as url:
-        assert ids(url) == list(range(2500, 0, -1)) and pages.asked == 4
+        assert ids(url) == list(range(2500, 0, -1)) and pages.asked == 5
+
+
+def test_a_lower_limit_than_asked_for_does_not_end_the_day_early() -> None:
+    pages = Pages(RECORDS)
+    with exchange(lambda query: pages(query | {"limit": "300"})) as url:
+        assert ids(url) == list(range(2500, 0, -1))
 
 
 def test_pages_that_never_meet_are_an_error() -> None:

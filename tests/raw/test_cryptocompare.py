@@ -143,9 +143,9 @@ def test_an_answer_of_another_layout_is_damaged(body: bytes) -> None:
         candles_in(body)
 
 
-def test_half_a_surrogate_pair_is_damage() -> None:
-    with pytest.raises(DamagedFile, match="no Unicode"):
-        parse_candles(candles_in(page(candle(0, conversionType="\ud800"))))
+def test_half_a_surrogate_pair_is_refused_as_it_came() -> None:
+    parsed, _ = parse_candles(candles_in(page(candle(0), candle(1, conversionType="\ud800"))))
+    assert parsed.refused["line_n"].to_list() == [2] and "\\ud800" in parsed.refused["text"][0]
 
 
 def test_a_damaged_answer_fails_the_run_and_leaves_the_lake(tmp_path: Path, environment) -> None:

@@ -180,6 +180,9 @@ def test_a_venue_without_the_contract_leaves_the_day_partial_and_none_missing(tm
         assert materialise(funding_rates, key("ETH-USD", day), lake, **none).success
         assert lake.state("raw/funding_rates", "ETH-USD", day) == "missing"
         assert not materialise(funding_rates, key("BTC-USD", day), lake, **none).success, "a held day is not erased"
+        early = date(2023, 11, 25)  # not over yet in the sandbox: both answer with nothing
+        assert materialise(funding_rates, key("BTC-USD", early), lake, **of).success
+        assert lake.state("raw/funding_rates", "BTC-USD", early) == "missing"
         environment(market="recordings", recordings=str(tmp_path))
         assert materialise(funding_rates, key("SOL-USD", day), lake, **of).success
     assert lake.state("raw/funding_rates", "SOL-USD", day) == "not_configured"

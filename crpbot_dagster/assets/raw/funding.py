@@ -166,7 +166,9 @@ def funding_rates(
         why_not = next((a.state for a in absent.values()), "missing")
         return nothing(lake, TABLE, symbol, day, why_not, "funding", f"no venue has a perpetual of {symbol}")
     parsed, repeated = each_once(joined(found), "venue", "ts")
-    state = "partial" if absent and parsed.rows else None
+    # A perpetual settles every hour: a venue that says nothing of a day does not have it.
+    settled = parsed.frame.select(pl.col("venue").n_unique()).collect().item()
+    state = "missing" if not settled else "partial" if absent or settled < len(found) else "complete"
     origin = f"{', '.join(asked)}: settled funding of {symbol} on {day}"
     notes = {venue: str(answer) for venue, answer in absent.items()}
     return land(

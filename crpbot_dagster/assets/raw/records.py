@@ -5,6 +5,7 @@ network (``resources/web_apis.py``, ``resources/exchanges.py``), the rules of a 
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any, NoReturn
@@ -16,6 +17,8 @@ from crpbot_dagster.assets.raw.quarantine import quarantine
 from crpbot_dagster.resources.lake import Built, Lake
 from crpbot_dagster.tables import TABLES
 from crpbot_dagster.tables.schema import DAY, SYMBOL
+
+CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def json_of(body: bytes, what: str) -> Any:
@@ -47,31 +50,22 @@ def json_of(body: bytes, what: str) -> Any:
 def read_records(records: Sequence[Mapping[str, Any]], layout: Layout) -> Parsed:
     """Return the records as typed rows, ``line_n`` = place in the answer from 1, and the refused ones with reason.
 
-    A record without one of the layout's names is refused; a value that is null is a missing value, as an empty cell.
-
-    Raises
-    ------
-    DamagedFile
-        A text holds half a surrogate pair, which no encoding can store.
+    A record without one of the layout's names is refused, and one with a text that no file can hold or that has a
+    control character; a value that is null is a missing value, as an empty cell.
     """
-    try:
-        return _read(records, layout)
-    except UnicodeEncodeError as error:
-        raise DamagedFile(f"{layout.data_type}: a text is no Unicode: {error.reason}") from error
-
-
-def _read(records: Sequence[Mapping[str, Any]], layout: Layout) -> Parsed:
-    texts = {c: pl.Series(c, [_cell(r.get(c)) for r in records], pl.String) for c in layout.types}
-    cells = pl.DataFrame(
+    cells = [{c: _cell(r.get(c)) for c in layout.types} for r in records]
+    texts = {c: pl.Series(c, [_writable(row[c]) for row in cells], pl.String) for c in layout.types}
+    frame = pl.DataFrame(
         {
             "line_n": pl.Series(range(1, len(records) + 1), dtype=pl.Int64),
-            "text": pl.Series([json.dumps(r, default=str, ensure_ascii=False) for r in records], dtype=pl.String),
-            "printable": True,
+            # In ASCII, as JSON may spell it: half a character (\\ud800) has no other form.
+            "text": pl.Series([json.dumps(r, default=str) for r in records], dtype=pl.String),
+            "printable": pl.Series([_is_printable(row) for row in cells], dtype=pl.Boolean),
             "complete": pl.Series([all(c in r for c in layout.types) for r in records], dtype=pl.Boolean),
         }
         | texts
     )
-    kept, refused = judge_cells(cells, "a field is absent", layout)
+    kept, refused = judge_cells(frame, "a field is absent", layout)
     return Parsed(kept.lazy(), refused, len(records))
 
 
@@ -81,6 +75,14 @@ def _cell(value: Any) -> str | None:
     if isinstance(value, bool):
         return str(value).lower()
     return repr(value) if isinstance(value, int | float) else json.dumps(value, default=str)
+
+
+def _writable(text: str | None) -> str | None:
+    return None if text is None else text.encode(errors="replace").decode()
+
+
+def _is_printable(cells: Mapping[str, str | None]) -> bool:
+    return all(text is None or (text == _writable(text) and not CONTROL.search(text)) for text in cells.values())
 
 
 def each_once(parsed: Parsed, *key: str) -> tuple[Parsed, int]:
