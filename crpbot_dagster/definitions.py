@@ -31,7 +31,11 @@ from crpbot_dagster.sources import SOURCES
 def resources(config: Settings) -> dict[str, Any]:
     """Return the resources by key, from the settings."""
     lake, politeness = lake_of(config), polite(config)
-    exchange: dict[str, Any] = {"timeout_s": config.fetch_timeout_s, "polite": config.market == "live"}
+    exchange: dict[str, Any] = {
+        "timeout_s": config.fetch_timeout_s,
+        "polite": config.market == "live",
+        "politeness": politeness,
+    }
     return {
         "lake": lake,
         "door": Door(lake=lake, base_dir=config.lake_url),

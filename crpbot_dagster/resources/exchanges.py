@@ -16,7 +16,7 @@ from typing import Any
 
 import dagster as dg
 
-from crpbot_dagster.resources.politeness import NOT_SERVED, SourceError
+from crpbot_dagster.resources.politeness import NOT_SERVED, Politeness, SourceError
 
 PAGE = 300  # candles a call; more are silently cut to this by the exchange
 TRADES_A_PAGE = 1000
@@ -37,6 +37,7 @@ class Exchange(dg.ConfigurableResource):
     endpoint: str | None
     timeout_s: float
     polite: bool  # keep to the exchange's rate limit; a server of our own on localhost has none
+    politeness: Politeness = Politeness()
 
     def configured(self, exchange: str, addresses: Mapping[str, str]) -> Any:
         """Return the ccxt client ``exchange`` that asks ``addresses``, each a path under the endpoint."""
@@ -49,9 +50,13 @@ class Exchange(dg.ConfigurableResource):
                 "urls": {"api": {name: self.endpoint + path for name, path in addresses.items()}},
                 "timeout": int(min(self.timeout_s, 60) * 1000),
                 "enableRateLimit": self.polite,
-                "options": {"maxRetriesOnFailure": 3, "maxRetriesOnFailureDelay": 1000},
             }
         )
+        # Budget, pauses and repeats are those of every source, not ccxt's own.
+        source = {"krakenfutures": "kraken_futures"}.get(exchange, exchange)
+        adapter = self.politeness.adapter(source, self.endpoint, self.timeout_s)
+        for scheme in ("https://", "http://"):
+            client.session.mount(scheme, adapter)
         # ccxt takes these for a server that is down, and asks again.
         final = dict.fromkeys(("401", "403", "451"), ccxt.PermissionDenied) | {"404": ccxt.ExchangeError}
         client.httpExceptions = client.httpExceptions | final
