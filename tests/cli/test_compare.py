@@ -17,7 +17,7 @@ def test_it_finds_what_was_planted_in_btc_and_nothing_in_sol(route: Crpbot) -> N
         assert done.returncode == 0, done.stderr
         said[symbol] = json.loads(done.stdout)
     btc, sol = said["BTC-USD"], said["SOL-USD"]
-    assert btc["verdict"].startswith("v5 is better by ") and btc["accuracy"]["low"] > 0 and btc["brier"]["high"] < 0
+    assert btc["verdict"].startswith("v5 is better by ") and btc["accuracy"]["low"] > 0 and btc["brier"]["point"] < 0
     assert "USD a point" in btc["cost"] and btc["verdict_day"] == str(VERDICT) and btc["days_n"] == 6
     assert sol["verdict"].startswith("no difference is shown") and "buy no point" in sol["cost"]
     told = route("compare", "v4", "v5", "--symbol", "BTC", "--model", "lstm").stdout

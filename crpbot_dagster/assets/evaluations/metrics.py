@@ -255,7 +255,7 @@ def bootstrap_t(gain: Floats, day: Days, weights: Ints) -> tuple[float, float, F
     residual = total - mean * count
     error = float(_ratio_shift(residual, count, np.ones((1, len(total)), dtype=np.int64))[1][0])
     shift, errors = _ratio_shift(residual, count, weights)
-    errors[errors < 1e-9 * error] = 0.0  # the rounding of a spread of nothing
+    errors[errors < 1e-6 * error] = 0.0  # what rounding leaves of a spread of nothing: the root of 1e-16, and room
     with np.errstate(divide="ignore", invalid="ignore"):
         return mean, error, shift / errors
 
