@@ -58,6 +58,8 @@ def _lines(path: Path, repaired: Counter[str]) -> Iterator[bytes]:
     for piece in _texts(path, repaired):
         text = piece
         if is_first:
+            if text.startswith(MAGIC):
+                raise damaged("gz_nested", path.name, "a gzip file lies inside the gzip file")
             refuse_other_content(text, path.name)
             repaired["byte-order marks"] += text.startswith(BOM)
             text, is_first = text.removeprefix(BOM), False
@@ -81,23 +83,21 @@ def _unix(block: bytes, repaired: Counter[str]) -> bytes:
     return block.replace(b"\r\n", b"\n")
 
 
-def refuse_other_content(head: bytes, what: str) -> None:
+def refuse_other_content(head: bytes, what: str, fix: str = FETCH_AGAIN) -> None:
     """Refuse what is plainly no table of text, by its first bytes.
 
     Raises
     ------
     DamagedFile
-        gz_nested, encoding (UTF-16), content_type (an HTML page, a JSON document, a zip archive).
+        encoding (UTF-16), content_type (an HTML page, a JSON document, a zip archive).
     """
-    if head.startswith(MAGIC):
-        raise damaged("gz_nested", what, "a gzip file lies inside the gzip file")
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise damaged("encoding", what, "it is written in UTF-16, not in UTF-8", "write it in UTF-8")
     kinds = {b"<": "a page of HTML or XML", b"{": "a JSON document", b"[": "a JSON document", b"PK\x03\x04": "a zip"}
     for mark, kind in kinds.items():
         if head.lstrip().startswith(mark):
             shown = head[:80].decode("ascii", "backslashreplace")
-            raise damaged("content_type", what, f"it is {kind}, not the file: {shown!r}")
+            raise damaged("content_type", what, f"it is {kind}, not the file: {shown!r}", fix)
 
 
 def _texts(path: Path, repaired: Counter[str]) -> Iterator[bytes]:
