@@ -17,7 +17,7 @@ from zlib_ng import zlib_ng
 BLOCK_BYTES = 2**20  # fits a core's cache; and the longest line, because a block holds at least one line's end
 READ_BYTES = 2**16
 MAX_RATIO = 200  # market data compresses 5 to 40 times, a bomb a thousand
-RATIO_FROM_BYTES = 2**22  # of text: below it a ratio says nothing and harms nobody
+RATIO_FROM_BYTES = 2**20  # of text: below it a ratio says nothing and harms nobody
 GZIP_WINDOW = 31  # zlib's word for: one gzip member, its checksum and its length checked
 BOM = b"\xef\xbb\xbf"
 MAGIC = b"\x1f\x8b"
@@ -116,7 +116,7 @@ def _texts(path: Path, repaired: Counter[str]) -> Iterator[bytes]:
                 text = _unpack(member, waiting, path.name)
                 waiting = member.unconsumed_tail or member.unused_data
                 unpacked += len(text)
-                if unpacked > max(RATIO_FROM_BYTES, MAX_RATIO * file.tell()):
+                if unpacked > max(RATIO_FROM_BYTES, MAX_RATIO * (file.tell() - len(waiting))):
                     raise damaged("ratio", path.name, f"its text is more than {MAX_RATIO} times as long as the file")
                 if text:
                     yield text

@@ -7,7 +7,8 @@ lies. A day then reads its own lines. Not here: where the files are and what a d
 
 import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -40,8 +41,8 @@ def moment(form: str) -> pl.Expr:
     if form == ISO:
         sound = pl.when(ts.str.contains(ISO_TEXT)).then(ts.str.replace(" ", "T", literal=True))
         is_leap = ts.str.slice(17, 2) == "60"  # a leap second is the first of the next minute, as clocks in UTC count
-        sound = pl.when(is_leap).then(sound.str.replace(":60", ":59", literal=True)).otherwise(sound)
-        at = sound.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%#z", time_unit="us", time_zone="UTC", strict=False)
+        minute = pl.when(is_leap).then(sound.str.replace(":60", ":59", literal=True)).otherwise(sound)
+        at = minute.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%#z", time_unit="us", time_zone="UTC", strict=False)
         at = pl.when(is_leap).then(at + pl.duration(seconds=1)).otherwise(at)
     else:
         digits, factor = EPOCHS[form]
@@ -106,9 +107,18 @@ def open_file(path: Path) -> CandleFile:
     return _indexed(path, about.st_mtime_ns, about.st_size)
 
 
+@contextmanager
+def _named_faults(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as error:
+        code = "encoding" if "utf" in str(error).lower() else "unreadable"
+        raise damaged(code, str(path), f"it cannot be read: {error}", FIX) from error
+
+
 @functools.lru_cache(maxsize=64)
 def _indexed(path: Path, changed_ns: int, size: int) -> CandleFile:
-    try:
+    with _named_faults(path):
         header = _header(path)
         stamps = _stamps(path, header).with_columns(pl.col("ts").fill_null(""))
         opening = stamps.head(1).collect()
@@ -117,20 +127,15 @@ def _indexed(path: Path, changed_ns: int, size: int) -> CandleFile:
         form = form_of(opening["ts"][0]) or ISO
         read = stamps.with_columns(moment(form).alias("at"))
         for line, ts in read.filter(pl.col("at").is_null()).select("line_n", "ts").head(1).collect().iter_rows():
-            said = (
-                f"ts {ts[:100]!r} is no moment of 2009 to 2100 written as {form}; a file writes all of its moments in"
-            )
+            said = f"ts {ts[:100]!r} is no moment of 2009 to 2100 written as {form}"
             ways = f"{', '.join(EPOCHS)}, or {ISO}, like 2018-01-01T00:00:00Z"
-            raise damaged("unit", f"{path}, line {line}", f"{said} one way: {ways}", FIX)
+            raise damaged("unit", f"{path}, line {line}", said, f"a file writes all of its moments in one way: {ways}")
         number, at = pl.col("line_n"), pl.col("at")
         days = (
             read.group_by(at.dt.date().alias("day"))
             .agg(number.min().alias("from"), number.max().alias("to"), at.min().alias("first"), at.max().alias("last"))
             .collect(engine="streaming")
         )
-    except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
-        code = "encoding" if "utf" in str(error).lower() else "unreadable"
-        raise damaged(code, str(path), f"it cannot be read: {error}", FIX) from error
     lines = {day: (first, last) for day, first, last in days.select("day", "from", "to").iter_rows()}
     return CandleFile(path, header, form, days["first"].min(), days["last"].max(), lines)  # type: ignore[arg-type]
 
@@ -226,7 +231,8 @@ def read_day(path: Path, day: date) -> DayOfFile:
         header = file.header
         lines = _lines(path).slice(first - 1, last - first + 1)
     own = lines.with_columns(_ts_cell(header)).filter(moment(file.form).dt.date() == day)
-    body = own.select(pl.col("line_n").cast(pl.Int64), "text").collect()
+    with _named_faults(path):
+        body = own.select(pl.col("line_n").cast(pl.Int64), "text").collect()
     kept, refused = judge(body, header, file.layout, str(path))
     candles, torn = _each_minute_once(kept.with_columns(moment(file.form).alias("ts")), body)
     refused = pl.concat([refused, torn]).sort("line_n")
