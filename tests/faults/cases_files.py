@@ -49,20 +49,21 @@ import re, sys, time
 from pathlib import Path
 import polars as pl
 from crpbot_dagster.assets.raw.dataset_file import DamagedFile, Layout, parse
+def peak():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
 path, layout = Path(sys.argv[1]), Layout("trades", {"price": pl.Float64()}, {})
-start = time.perf_counter()
+start, before = time.perf_counter(), peak()
 try:
     parse(path, layout, path.with_suffix(".parquet"))
 except DamagedFile as error:
-    seconds = time.perf_counter() - start
-    mib = int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
-    within = "within 300 MiB and 5 s" if mib < 300 and seconds < 5 else f"{mib:.0f} MiB, {seconds:.1f} s"
+    seconds, mib = time.perf_counter() - start, peak() - before
+    within = "within 50 MiB and 5 s" if mib < 50 and seconds < 5 else f"{mib:.0f} MiB, {seconds:.1f} s"
     print(f"file refused: {str(error).partition(':')[0]}, {within}")
 """
 
 
 def measured(payload: bytes):
-    """See the parser in a process of its own, whose memory is measured."""
+    """See the parser in a process of its own, whose memory is measured above what its imports take."""
 
     def see(folder: Path) -> str:
         path = folder / "file.csv.gz"
@@ -127,7 +128,7 @@ CASES = (
     Case(7, "garbage after the last member", "QF `gz_trailing`", "file refused: gz_trailing", file(SOUND + b"garbage")),
     Case(8, "zeros after the last member", "FIX, counted", "repaired: bytes of zero padding", file(SOUND + bytes(512))),
     Case(9, "gzip bomb, 100 MiB of zeros", "QF `ratio`, peak RSS < 300 MiB, < 5 s",
-         "file refused: ratio, within 300 MiB and 5 s", measured(bomb())),
+         "file refused: ratio, within 50 MiB and 5 s", measured(bomb())),
     Case(10, "gzip in gzip", "QF (no recursion)", "file refused: gz_nested", file(gzip.compress(SOUND))),
     Case(11, "zip with ../ and absolute names", "REJ, nothing written outside the temp dir",
          "file refused: content_type", archive),
@@ -148,7 +149,7 @@ CASES = (
     Case(16, "bell in a field", "QR", "row refused: a quote or a control character", file(packed([*rows(9), row(9, id="\7")]))),
     Case(17, "CRLF", "FIX", "repaired: lines ended as Windows does", file(gzip.compress(text(rows(), newline="\r\n")))),
     Case(17, "last line without its end", "FIX", "repaired: last line without its end", file(gzip.compress(text(rows())[:-1]))),
-    Case(18, "line of 100 MB", "QF `line_too_long`, memory bounded", "file refused: line_too_long, within 300 MiB and 5 s",
+    Case(18, "line of 100 MB", "QF `line_too_long`, memory bounded", "file refused: line_too_long, within 50 MiB and 5 s",
          measured(endless_line())),
     Case(18, "line of 3 MB in a candle file", "QF `line_too_long`, memory bounded", "file refused: line_too_long",
          candles(f"{CANDLE_HEADER}\n".encode() + b"1" * 3_000_000)),
