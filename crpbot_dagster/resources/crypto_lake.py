@@ -7,6 +7,7 @@ Vendor's page: https://lake-api.readthedocs.io
 """
 
 import hashlib
+import logging
 import threading
 from contextlib import chdir
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit
 
 import dagster as dg
 import polars as pl
+import pyarrow as pa
 
 from crpbot_dagster.resources.deadline import within
 from crpbot_dagster.resources.politeness import NOT_SERVED, SourceError
@@ -27,6 +29,8 @@ LISTING_S = 900  # how long a listing of a table is believed
 FRESH_S = 60  # one in which a day is absent is asked for again, unless it is as young as this
 DENIED = ("AccessDenied", "403")
 WRONG_KEY = ("InvalidAccessKeyId", "SignatureDoesNotMatch")
+# What pyarrow, pandas and polars say of a Parquet file that is none.
+UNREADABLE = (ValueError, TypeError, pa.ArrowException, pl.exceptions.PolarsError)
 LEFT_OUT = ("Unexpected status code", "No data available")  # what the client prints when it goes on without a file
 ONE_AT_A_TIME = threading.Lock()  # the client patches botocore while it lists
 
@@ -79,7 +83,7 @@ class CryptoLake(dg.ConfigurableResource):
             raise SourceError(f"no complete answer for {origin} within {self.timeout_s:.0f} s") from error
         except ClientError as error:
             return self._refused(error, origin)
-        except ValueError as error:
+        except UNREADABLE as error:
             # The client takes the code of S3's refusal for a number.
             if isinstance(error.__context__, ClientError):
                 return self._refused(error.__context__, origin)
@@ -176,4 +180,5 @@ def _client(folder: Path) -> Any:
     ):
         cache.path = folder / ".lake_cache" / name
         cache.path.mkdir(parents=True, exist_ok=True)
+    logging.getLogger("botocache").setLevel(logging.CRITICAL)  # it tells every refusal that is raised anyway
     return lakeapi

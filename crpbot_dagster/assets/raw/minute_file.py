@@ -24,6 +24,9 @@ EPOCHS = {"epoch seconds": (10, 1_000_000), "epoch milliseconds": (13, 1_000), "
 ISO = "ISO 8601 with its UTC offset"
 ISO_TEXT = r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:?\d\d)$"
 
+# polars panics at some broken Parquet files instead of answering.
+UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, UnicodeDecodeError)
+
 
 def form_of(ts: str) -> str | None:
     """Return how a moment is written, None when that is none of the ways a file may use."""
@@ -122,7 +125,7 @@ def _indexed(path: Path, changed_ns: int, size: int) -> CandleFile:
             .agg(number.min().alias("from"), number.max().alias("to"), at.min().alias("first"), at.max().alias("last"))
             .collect(engine="streaming")
         )
-    except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise DamagedFile(f"{path} cannot be read: {error}") from error
     lines = {day: (first, last) for day, first, last in days.select("day", "from", "to").iter_rows()}
     return CandleFile(path, header, form, days["first"].min(), days["last"].max(), lines)  # type: ignore[arg-type]
@@ -203,7 +206,10 @@ def read_day(path: Path, day: date) -> DayOfFile:
         header = file.header
         lines = _lines(path).slice(first - 1, last - first + 1)
     own = lines.with_columns(_ts_cell(header)).filter(moment(file.form).dt.date() == day)
-    body = own.select(pl.col("line_n").cast(pl.Int64), "text").collect()
+    try:
+        body = own.select(pl.col("line_n").cast(pl.Int64), "text").collect()
+    except UNREADABLE as error:
+        raise DamagedFile(f"{path} cannot be read: {error}") from error  # a column the index did not look at
     kept, refused = judge(body, list(header), file.layout)
     candles, torn = _each_minute_once(kept.with_columns(moment(file.form).alias("ts")), body)
     refused = pl.concat([refused, torn]).sort("line_n")
