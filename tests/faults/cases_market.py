@@ -88,13 +88,13 @@ LATER = "later: trading"
 BOOKS = "tests/bars/test_order_book.py"
 
 CASES = (
-    Case(52, "crossed book for less than 1 s", "ACC + flag", "accepted, counted in crossed_frac",
+    Case(52, "crossed book for less than 1 s", "ACC + flag", "accepted, counted in crossed_n",
          where=f"{BOOKS}::test_a_crossed_book_is_counted_and_kept_out"),
     Case(53, "crossed book for more than 5 s", "book invalid until next snapshot; no signal",
          "accepted, its minutes are kept out", where=f"{BOOKS}::test_a_crossed_book_is_counted_and_kept_out"),
     Case(53, "crossed book for more than 5 s, live", "no signal", LATER, where=LATER),
-    Case(54, "crossed book of several venues", "ACC", "accepted: venues are never merged into one book",
-         where=f"{BOOKS}::test_book_1m_equals_its_naive_twin_on_a_wild_stream"),
+    Case(54, "crossed book of several venues", "ACC", "accepted: a venue's book is not mixed with another's",
+         where="tests/laws/test_feature_laws.py::test_l7_l8_another_symbol_or_venue_changes_nothing"),
     Case(55, "update before the first snapshot", "dropped, counted", "accepted, not used",
          where=f"{BOOKS}::test_updates_before_the_first_snapshot_are_not_used"),
     Case(55, "lost update", "book invalid", "accepted, flag: the replay differs from the vendor's snapshots",

@@ -108,7 +108,7 @@ def _texts(path: Path, repaired: Counter[str]) -> Iterator[bytes]:
             raise damaged("empty", path.name, "it has 0 bytes; a day without trades is a file with a header")
         if not MAGIC.startswith(waiting[:2]):
             refuse_other_content(waiting, path.name)
-            raise damaged("content_type", path.name, f"it is no gzip file: it begins with {waiting[:8]!r}")
+            raise damaged("content_type", path.name, f"it is not a readable gzip file: it begins with {waiting[:8]!r}")
         unpacked = 0
         while waiting:
             member = zlib_ng.decompressobj(GZIP_WINDOW)
