@@ -6,9 +6,12 @@ what it leaves out: all of that ends here. Not here: what the columns mean (``as
 Vendor's page: https://lake-api.readthedocs.io
 """
 
+import functools
 import hashlib
+import logging
+import sys
 import threading
-from contextlib import chdir
+from contextlib import chdir, nullcontext
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
@@ -17,6 +20,7 @@ from urllib.parse import urlsplit
 
 import dagster as dg
 import polars as pl
+import pyarrow as pa
 
 from crpbot_dagster.resources.deadline import within
 from crpbot_dagster.resources.politeness import NOT_SERVED, SourceError
@@ -27,6 +31,8 @@ LISTING_S = 900  # how long a listing of a table is believed
 FRESH_S = 60  # one in which a day is absent is asked for again, unless it is as young as this
 DENIED = ("AccessDenied", "403")
 WRONG_KEY = ("InvalidAccessKeyId", "SignatureDoesNotMatch")
+# What pyarrow, pandas and polars say of a Parquet file that is none.
+UNREADABLE = (ValueError, TypeError, pa.ArrowException, pl.exceptions.PolarsError)
 LEFT_OUT = ("Unexpected status code", "No data available")  # what the client prints when it goes on without a file
 ONE_AT_A_TIME = threading.Lock()  # the client patches botocore while it lists
 
@@ -79,7 +85,7 @@ class CryptoLake(dg.ConfigurableResource):
             raise SourceError(f"no complete answer for {origin} within {self.timeout_s:.0f} s") from error
         except ClientError as error:
             return self._refused(error, origin)
-        except ValueError as error:
+        except UNREADABLE as error:
             # The client takes the code of S3's refusal for a number.
             if isinstance(error.__context__, ClientError):
                 return self._refused(error.__context__, origin)
@@ -107,6 +113,9 @@ class CryptoLake(dg.ConfigurableResource):
             lake = _client(self._cache_folder())
             lake.main.print = lambda *words: said.append(" ".join(map(str, words)))
             lake.use_sample_data(anonymous_access=self.sample)
+            session = _session(str(self.endpoint), self.key_id, self.secret)
+            if lake.main._login(session, table)[1] == "forceupgrade":
+                raise SourceError("Crypto Lake serves this version of its client no longer: raise lakeapi's pin")
             for listing_s in (LISTING_S, FRESH_S):
                 lake.main.cache.ttl = lake.main.contents_cache.ttl = listing_s
                 try:
@@ -117,7 +126,7 @@ class CryptoLake(dg.ConfigurableResource):
                         symbols=[name],
                         exchanges=[exchange],
                         bucket=bucket,
-                        boto3_session=self._session(),
+                        boto3_session=session,
                         use_threads=False,
                         drop_partition_cols=True,
                         cached=False,
@@ -129,43 +138,36 @@ class CryptoLake(dg.ConfigurableResource):
                 return pl.from_pandas(found)
         return None
 
-    def _session(self) -> Any:
-        import boto3
-        import botocore.session
-        from botocore.config import Config
-
-        # Never from the process's environment: a key that is not set here is not set. The sample wants none, and a
-        # server of our own takes any.
-        session = botocore.session.Session()
-        keys = (self.key_id or "none", self.secret or "none")
-        host = urlsplit(str(self.endpoint)).hostname or ""
-        if not host.endswith(".amazonaws.com"):
-            session.set_default_client_config(Config(s3={"addressing_style": "path"}))
-        made = boto3.Session(*keys, region_name=REGION, botocore_session=session)
-        if not host.endswith(".amazonaws.com"):
-            _ask_only(made, str(self.endpoint))
-        return made
-
     def _cache_folder(self) -> Path:
         # One per address: a listing of one market says nothing of another.
         address = f"{self.endpoint} {self.sample}".encode()
         return Path(self.cache) / hashlib.sha256(address).hexdigest()[:12]
 
 
-def _ask_only(session: Any, endpoint: str) -> None:
-    """Have every client of the session ask ``endpoint``, whatever the service and the region."""
-    make = session.client
+@functools.lru_cache(maxsize=2)  # it reads the models of the services, and every call is the same
+def _session(endpoint: str, key_id: str, secret: str) -> Any:
+    """Return a session of these keys, nothing of the process's environment; a server of our own is asked alone."""
+    import boto3
+    import botocore.session
+    from botocore.config import Config
 
-    def client(*args: Any, **options: Any) -> Any:
-        return make(*args, **(options | {"endpoint_url": endpoint}))
-
-    session.client = client
+    host = urlsplit(endpoint).hostname or ""
+    inner = botocore.session.Session()
+    inner.set_config_variable("ignore_configured_endpoint_urls", True)
+    # The sample wants no keys, and a server of our own takes any: what is not set here is not looked for elsewhere.
+    session = boto3.Session(key_id or "none", secret or "none", region_name=REGION, botocore_session=inner)
+    if not host.endswith(".amazonaws.com"):
+        inner.set_default_client_config(Config(s3={"addressing_style": "path"}))
+        make = session.client
+        session.client = lambda *args, **options: make(*args, **(options | {"endpoint_url": endpoint}))
+    return session
 
 
 def _client(folder: Path) -> Any:
     """Return lakeapi, its caches in ``folder``: half a second at first, which only a fetch should pay."""
     folder.mkdir(parents=True, exist_ok=True)
-    with chdir(folder):  # it makes a folder where it is imported
+    # It makes a folder where it is imported.
+    with chdir(folder) if "lakeapi" not in sys.modules else nullcontext():
         import lakeapi
         import lakeapi.exceptions
         import lakeapi.main
@@ -176,4 +178,5 @@ def _client(folder: Path) -> Any:
     ):
         cache.path = folder / ".lake_cache" / name
         cache.path.mkdir(parents=True, exist_ok=True)
+    logging.getLogger("botocache").setLevel(logging.CRITICAL)  # it tells every refusal that is raised anyway
     return lakeapi

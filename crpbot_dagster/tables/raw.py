@@ -71,13 +71,8 @@ TRADE_FLAGS = (
         "the price never stays the same for an hour of trades",
         (
             Measure(
-                "longest time at one price, s",
-                pl.col("ts_received")
-                .filter(_MOVED)
-                .append(pl.col("ts_received").last())
-                .diff()
-                .max()
-                .dt.total_seconds(),
+                "longest time of trades at one price, s",
+                (pl.col("ts_received") - pl.when(_MOVED).then("ts_received").forward_fill()).max().dt.total_seconds(),
                 None,
                 FROZEN_S,
             ),

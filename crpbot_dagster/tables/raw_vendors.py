@@ -129,7 +129,7 @@ def _iv(side: str) -> Column:
 
 def _option_side(side: str) -> tuple[Column, ...]:
     return (
-        Column(f"{side}_price", pl.Float64(), "coin", f"best {side}, in the settlement currency", "≥ 0"),
+        Column(f"{side}_price_coin", pl.Float64(), "coin", f"best {side}, in the settlement currency", "≥ 0"),
         Column(f"{side}_amount", pl.Float64(), "coin", f"size at the best {side}", "≥ 0"),
         _iv(side),
     )
@@ -150,10 +150,10 @@ TARDIS_OPTIONS = Table(
         Column("strike_price", pl.Float64(), "USD", "exercise price", "> 0", required=True),
         Column("expiry_ts", UTC_US, "UTC", "moment of expiry", required=True),
         Column("open_interest", pl.Float64(), "coin", "contracts open", "≥ 0"),
-        Column("last_price", pl.Float64(), "coin", "last trade", "≥ 0"),
+        Column("last_price_coin", pl.Float64(), "coin", "last trade", "≥ 0"),
         _option_side("bid"),
         _option_side("ask"),
-        Column("mark_price", pl.Float64(), "coin", "the venue's fair price", "≥ 0"),
+        Column("mark_price_coin", pl.Float64(), "coin", "the venue's fair price", "≥ 0"),
         _iv("mark"),
         Column("underlying_index", pl.String(), "", "what the option is priced on"),
         Column("underlying_price", pl.Float64(), "USD", "its price: the forward of that expiry", "> 0"),

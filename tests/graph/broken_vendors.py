@@ -71,6 +71,7 @@ def sound(market: MarketSpec) -> dict[str, pl.DataFrame]:
         ),
         "raw/tardis_options": options.with_columns(*utc("expiration")).rename(
             {"symbol": "instrument", "type": "option_type", "expiration": "expiry_ts"}
+            | {f"{side}_price": f"{side}_price_coin" for side in ("bid", "ask", "last", "mark")}
         ),
     }
     for name, (layout, shape) in LAKE_SHAPES.items():

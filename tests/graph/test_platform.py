@@ -71,7 +71,9 @@ def test_every_asset_is_documented_partitioned_and_owned_once() -> None:
         assert spec.description and spec.description.startswith("One row "), asset.key
         assert len(spec.owners) == 1 and 1 <= len(spec.kinds) <= 2
         assert spec.code_version is not None
-        assert isinstance(spec.partitions_def, dg.MultiPartitionsDefinition)
+        whole_market = TABLES["/".join(asset.key.path)].is_market_wide
+        kind = dg.DailyPartitionsDefinition if whole_market else dg.MultiPartitionsDefinition
+        assert isinstance(spec.partitions_def, kind)
         assert "dagster/column_schema" in spec.metadata
         for check in asset.check_specs:
             assert check.partitions_def == spec.partitions_def
@@ -80,7 +82,7 @@ def test_every_asset_is_documented_partitioned_and_owned_once() -> None:
 @pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
 def test_every_table_is_described(table) -> None:
     assert table.grain and table.key and table.columns
-    assert {"symbol", "day"} <= set(table.schema)
+    assert set(table.partition) <= set(table.schema) and "day" in table.partition
     assert set(table.key) <= set(table.schema)
     for c in table.columns:
         assert c.text, f"{table.name}.{c.name} has no description"

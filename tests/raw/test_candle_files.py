@@ -195,7 +195,7 @@ BROKEN = {
     "no volume": (["ts,open,high,low,close", "x"], "the header lacks volume"),
     "ts twice": ([f"ts,{HEADER}", "x"], "has ts twice"),
     "header only": ([HEADER], "no candle in it"),
-    "a page": (["<html>", "<p>"], "the header lacks ts, open"),
+    "a page": (["<html>", "<p>"], "content_type: .* a page of HTML"),
 }
 
 

@@ -189,6 +189,15 @@ def test_a_plan_that_does_not_cover_it_is_a_state_and_a_wrong_key_an_error(
         client(url, tmp_path / "cache", key_id="x", secret="y").fetch("trades", "COINBASE", "BTC-USD", DAY)
 
 
+def test_a_client_that_the_vendor_has_given_up_is_named(tmp_path: Path) -> None:
+    def login(_) -> Response:
+        return Response('{"username": "u", "method": "forceupgrade"}', media_type="application/json")
+
+    app = Starlette(routes=[Route("/crypto_lake/2015-03-31/functions/{path:path}", login, methods=["POST"])])
+    with serve(app) as url, pytest.raises(SourceError, match="raise lakeapi's pin"):
+        client(url, tmp_path).fetch("trades", "COINBASE", "BTC-USD", DAY)
+
+
 def test_a_lost_licence_does_not_erase_a_paid_day(s3: str, listings: Path, tmp_path: Path, lake: Lake) -> None:
     asset, table = assets.crypto_lake_liquidations, "raw/crypto_lake_liquidations"
     assert materialise([asset], lake, client(s3, listings)).success

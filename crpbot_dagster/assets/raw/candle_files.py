@@ -42,9 +42,10 @@ def files_of(folder: Path, symbol: str) -> dict[str, Path]:
     for path in sorted(p for kind in ("csv", "parquet") for p in folder.glob(f"*/{symbol}.{kind}")):
         venue = path.parent.name
         if not instruments.VENUE.fullmatch(venue):
-            raise DamagedFile(f"{path}: the folder names the venue: lower case letters, digits and _ only")
+            raise DamagedFile(f"venue: {path}: the folder names the venue: lower case letters, digits and _ only")
         if venue in found:
-            raise DamagedFile(f"{path.parent} has two files of {symbol}, {found[venue].name} and {path.name}: keep one")
+            names = f"{found[venue].name} and {path.name}"
+            raise DamagedFile(f"two_files: {path.parent} has two files of {symbol}, {names}: keep one")
         found[venue] = path
     return found
 

@@ -28,6 +28,7 @@ NUMBER = r"^-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"  # no blanks, no th
 ZERO = r"^-?[0.]+([eE]|$)"  # another text that reads as 0 is too small for a float
 INTEGER = r"^-?[0-9]{1,19}$"
 LONGEST_NUMBER = 60  # characters; a float needs 25
+USUAL_CELL = 32  # characters, on average over a line
 CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"  # tabs and line ends belong to prose
 UNREADABLE = "a number is not written as a number"
 UNITS = {"seconds": 1_000_000, "milliseconds": 1_000, "nanoseconds": 1e-3}  # what µs are when another unit was meant
@@ -310,7 +311,7 @@ def plain_lines(body: bytes, columns: int) -> int | None:
     is_plain = (
         np.count_nonzero(codes <= ord(" ")) == len(ends)
         and np.count_nonzero(codes == ord(",")) == len(ends) * (columns - 1)
-        and np.diff(ends, prepend=-1).max(initial=0) <= LONGEST_NUMBER * columns
+        and np.diff(ends, prepend=-1).max(initial=0) <= USUAL_CELL * columns
         and not ((codes[minus - 1] | 0x20) == ord("e")).any()  # 0x20 makes a letter lower case
     )
     return len(ends) if is_plain else None

@@ -17,7 +17,7 @@ from zlib_ng import zlib_ng
 BLOCK_BYTES = 2**20  # fits a core's cache; and the longest line, because a block holds at least one line's end
 READ_BYTES = 2**16
 MAX_RATIO = 200  # market data compresses 5 to 40 times, a bomb a thousand
-RATIO_FROM_BYTES = 2**22  # of text: below it a ratio says nothing and harms nobody
+RATIO_FROM_BYTES = 2**20  # of text: below it a ratio says nothing and harms nobody
 GZIP_WINDOW = 31  # zlib's word for: one gzip member, its checksum and its length checked
 BOM = b"\xef\xbb\xbf"
 MAGIC = b"\x1f\x8b"
@@ -58,6 +58,8 @@ def _lines(path: Path, repaired: Counter[str]) -> Iterator[bytes]:
     for piece in _texts(path, repaired):
         text = piece
         if is_first:
+            if text.startswith(MAGIC):
+                raise damaged("gz_nested", path.name, "a gzip file lies inside the gzip file")
             refuse_other_content(text, path.name)
             repaired["byte-order marks"] += text.startswith(BOM)
             text, is_first = text.removeprefix(BOM), False
@@ -81,23 +83,21 @@ def _unix(block: bytes, repaired: Counter[str]) -> bytes:
     return block.replace(b"\r\n", b"\n")
 
 
-def refuse_other_content(head: bytes, what: str) -> None:
+def refuse_other_content(head: bytes, what: str, fix: str = FETCH_AGAIN) -> None:
     """Refuse what is plainly no table of text, by its first bytes.
 
     Raises
     ------
     DamagedFile
-        gz_nested, encoding (UTF-16), content_type (an HTML page, a JSON document, a zip archive).
+        encoding (UTF-16), content_type (an HTML page, a JSON document, a zip archive).
     """
-    if head.startswith(MAGIC):
-        raise damaged("gz_nested", what, "a gzip file lies inside the gzip file")
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise damaged("encoding", what, "it is written in UTF-16, not in UTF-8", "write it in UTF-8")
     kinds = {b"<": "a page of HTML or XML", b"{": "a JSON document", b"[": "a JSON document", b"PK\x03\x04": "a zip"}
     for mark, kind in kinds.items():
         if head.lstrip().startswith(mark):
             shown = head[:80].decode("ascii", "backslashreplace")
-            raise damaged("content_type", what, f"it is {kind}, not the file: {shown!r}")
+            raise damaged("content_type", what, f"it is {kind}, not the file: {shown!r}", fix)
 
 
 def _texts(path: Path, repaired: Counter[str]) -> Iterator[bytes]:
@@ -108,7 +108,7 @@ def _texts(path: Path, repaired: Counter[str]) -> Iterator[bytes]:
             raise damaged("empty", path.name, "it has 0 bytes; a day without trades is a file with a header")
         if not MAGIC.startswith(waiting[:2]):
             refuse_other_content(waiting, path.name)
-            raise damaged("content_type", path.name, f"it is no gzip file: it begins with {waiting[:8]!r}")
+            raise damaged("content_type", path.name, f"it is not a readable gzip file: it begins with {waiting[:8]!r}")
         unpacked = 0
         while waiting:
             member = zlib_ng.decompressobj(GZIP_WINDOW)
@@ -116,7 +116,7 @@ def _texts(path: Path, repaired: Counter[str]) -> Iterator[bytes]:
                 text = _unpack(member, waiting, path.name)
                 waiting = member.unconsumed_tail or member.unused_data
                 unpacked += len(text)
-                if unpacked > max(RATIO_FROM_BYTES, MAX_RATIO * file.tell()):
+                if unpacked > max(RATIO_FROM_BYTES, MAX_RATIO * (file.tell() - len(waiting))):
                     raise damaged("ratio", path.name, f"its text is more than {MAX_RATIO} times as long as the file")
                 if text:
                     yield text

@@ -7,22 +7,28 @@ lies. A day then reads its own lines. Not here: where the files are and what a d
 
 import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
 
-from crpbot_dagster.assets.raw.dataset_file import EARLIEST_US, LATEST_US, DamagedFile, Layout, judge
+from crpbot_dagster.assets.raw.dataset_file import EARLIEST_US, LATEST_US, Layout, judge
+from crpbot_dagster.assets.raw.gzip_text import BLOCK_BYTES, MAGIC, damaged, refuse_other_content
 from crpbot_dagster.tables.schema import UTC_US
 
 REQUIRED = ("ts", "open", "high", "low", "close", "volume")
 OPTIONAL = {"trade_count": "trade_count_n", "buy_volume": "buy_volume"}  # name in the file → name in the table
 EDGE = timedelta(minutes=10)  # a file that begins or ends further inside a day holds part of it: the gap rule's run
 EPOCHS = {"epoch seconds": (10, 1_000_000), "epoch milliseconds": (13, 1_000), "epoch microseconds": (16, 1)}
+FIX = "mend the file"
 ISO = "ISO 8601 with its UTC offset"
 ISO_TEXT = r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:?\d\d)$"
+
+# polars panics at some broken Parquet files instead of answering.
+UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, UnicodeDecodeError)
 
 
 def form_of(ts: str) -> str | None:
@@ -37,7 +43,10 @@ def moment(form: str) -> pl.Expr:
     ts = pl.col("ts")
     if form == ISO:
         sound = pl.when(ts.str.contains(ISO_TEXT)).then(ts.str.replace(" ", "T", literal=True))
-        at = sound.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%#z", time_unit="us", time_zone="UTC", strict=False)
+        is_leap = ts.str.slice(17, 2) == "60"  # a leap second is the first of the next minute, as clocks in UTC count
+        minute = pl.when(is_leap).then(sound.str.replace(":60", ":59", literal=True)).otherwise(sound)
+        at = minute.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%#z", time_unit="us", time_zone="UTC", strict=False)
+        at = pl.when(is_leap).then(at + pl.duration(seconds=1)).otherwise(at)
     else:
         digits, factor = EPOCHS[form]
         number = pl.when(ts.str.contains(rf"^\d{{{digits}}}$")).then(ts).cast(pl.Int64, strict=False)
@@ -101,29 +110,40 @@ def open_file(path: Path) -> CandleFile:
     return _indexed(path, about.st_mtime_ns, about.st_size)
 
 
+@contextmanager
+def _named_faults(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as error:
+        code = "encoding" if "utf" in str(error).lower() else "unreadable"
+        raise damaged(code, str(path), f"it cannot be read: {error}", FIX) from error
+
+
 @functools.lru_cache(maxsize=64)
 def _indexed(path: Path, changed_ns: int, size: int) -> CandleFile:
-    try:
+    with _named_faults(path):
         header = _header(path)
         stamps = _stamps(path, header).with_columns(pl.col("ts").fill_null(""))
         opening = stamps.head(1).collect()
         if opening.is_empty():
-            raise DamagedFile(f"{path}: there is no candle in it")
+            raise damaged("empty", str(path), "there is no candle in it", FIX)
         form = form_of(opening["ts"][0]) or ISO
         read = stamps.with_columns(moment(form).alias("at"))
         for line, ts in read.filter(pl.col("at").is_null()).select("line_n", "ts").head(1).collect().iter_rows():
-            raise DamagedFile(
-                f"{path}, line {line}: ts {ts!r} is no moment of 2009 to 2100 written as {form}; a file writes all of "
-                f"its moments in one way: {', '.join(EPOCHS)}, or {ISO}, like 2018-01-01T00:00:00Z"
-            )
+            said = f"ts {ts[:100]!r} is no moment of 2009 to 2100 written as {form}"
+            ways = f"{', '.join(EPOCHS)}, or {ISO}, like 2018-01-01T00:00:00Z"
+            raise damaged("unit", f"{path}, line {line}", said, f"a file writes all of its moments in one way: {ways}")
         number, at = pl.col("line_n"), pl.col("at")
         days = (
             read.group_by(at.dt.date().alias("day"))
             .agg(number.min().alias("from"), number.max().alias("to"), at.min().alias("first"), at.max().alias("last"))
             .collect(engine="streaming")
         )
-    except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
+<<<<<<< HEAD
+=======
+    except UNREADABLE as error:
         raise DamagedFile(f"{path} cannot be read: {error}") from error
+>>>>>>> h-vendors
     lines = {day: (first, last) for day, first, last in days.select("day", "from", "to").iter_rows()}
     return CandleFile(path, header, form, days["first"].min(), days["last"].max(), lines)  # type: ignore[arg-type]
 
@@ -134,18 +154,34 @@ def _header(path: Path) -> tuple[str, ...]:
         header = tuple(schema)
         texts = [c for c in (*REQUIRED[1:], *OPTIONAL) if c in schema and not schema[c].is_numeric()]
         if texts:
-            raise DamagedFile(f"{path}: {', '.join(texts)} must be numbers, not {schema[texts[0]]}")
+            said = f"{', '.join(texts)} must be numbers, not {schema[texts[0]]}"
+            raise damaged("schema_drift", str(path), said, FIX)
         if "ts" in schema and not (schema["ts"].is_integer() or getattr(schema["ts"], "time_zone", None)):
-            raise DamagedFile(f"{path}: ts must be moments in UTC or epoch integers, not {schema['ts']}")
+            said = f"ts must be moments in UTC or epoch integers, not {schema['ts']}"
+            raise damaged("schema_drift", str(path), said, FIX)
     else:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        _require_lines(path)
+        with path.open(encoding="utf-8-sig", newline="\n") as file:
             header = tuple(file.readline().rstrip("\r\n").split(","))
     absent = [c for c in REQUIRED if c not in header]
     repeated = sorted({c for c in header if header.count(c) > 1})
     if absent or repeated:
         said = f"lacks {', '.join(absent)}" if absent else f"has {', '.join(repeated)} twice"
-        raise DamagedFile(f"{path}: the header {said}; it is {','.join(header)[:200]}")
+        raise damaged("schema_drift", str(path), f"the header {said}; it is {','.join(header)[:200]}", FIX)
     return header
+
+
+def _require_lines(path: Path) -> None:
+    # Before anything holds a line of it.
+    with path.open("rb") as file:
+        block = file.read(BLOCK_BYTES)
+        if block.startswith(MAGIC):
+            raise damaged("content_type", str(path), "it is a gzip file, not a CSV", "unpack it")
+        refuse_other_content(block, str(path), FIX)
+        while len(block) == BLOCK_BYTES:
+            if b"\n" not in block:
+                raise damaged("line_too_long", str(path), f"a line is longer than {BLOCK_BYTES:,} bytes", FIX)
+            block = file.read(BLOCK_BYTES)
 
 
 def _table(path: Path) -> pl.LazyFrame:
@@ -203,8 +239,17 @@ def read_day(path: Path, day: date) -> DayOfFile:
         header = file.header
         lines = _lines(path).slice(first - 1, last - first + 1)
     own = lines.with_columns(_ts_cell(header)).filter(moment(file.form).dt.date() == day)
-    body = own.select(pl.col("line_n").cast(pl.Int64), "text").collect()
+<<<<<<< HEAD
+    with _named_faults(path):
+        body = own.select(pl.col("line_n").cast(pl.Int64), "text").collect()
     kept, refused = judge(body, header, file.layout, str(path))
+=======
+    try:
+        body = own.select(pl.col("line_n").cast(pl.Int64), "text").collect()
+    except UNREADABLE as error:
+        raise DamagedFile(f"{path} cannot be read: {error}") from error  # a column the index did not look at
+    kept, refused = judge(body, list(header), file.layout)
+>>>>>>> h-vendors
     candles, torn = _each_minute_once(kept.with_columns(moment(file.form).alias("ts")), body)
     refused = pl.concat([refused, torn]).sort("line_n")
     dropped = body.height - candles.height - refused.height

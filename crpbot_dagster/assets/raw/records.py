@@ -12,7 +12,8 @@ from typing import Any, NoReturn
 
 import polars as pl
 
-from crpbot_dagster.assets.raw.dataset_file import DamagedFile, Layout, Parsed, judge_cells
+from crpbot_dagster.assets.raw.dataset_file import Layout, Parsed, judge_cells
+from crpbot_dagster.assets.raw.gzip_text import damaged
 from crpbot_dagster.assets.raw.quarantine import quarantine
 from crpbot_dagster.resources.lake import Built, Lake
 from crpbot_dagster.tables import TABLES
@@ -44,7 +45,7 @@ def json_of(body: bytes, what: str) -> Any:
             body, parse_float=str, parse_int=str, parse_constant=no_number, object_pairs_hook=each_key_once
         )
     except (ValueError, RecursionError) as error:
-        raise DamagedFile(f"{what}: the answer is no sound JSON: {error}") from error
+        raise damaged("json", what, f"the answer is no sound JSON: {error}") from error
 
 
 def read_records(records: Sequence[Mapping[str, Any]], layout: Layout) -> Parsed:

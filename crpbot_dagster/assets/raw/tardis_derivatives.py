@@ -121,7 +121,7 @@ def options_from(frame: pl.LazyFrame) -> pl.LazyFrame:
         pl.col("type").alias("option_type"),
         "strike_price",
         _utc("expiration").alias("expiry_ts"),
-        *FROM_ZERO,
+        *(pl.col(c).alias(f"{c}_coin" if c.endswith("_price") else c) for c in FROM_ZERO),
         "underlying_index",
         "underlying_price",
         *GREEKS,
