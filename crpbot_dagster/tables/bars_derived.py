@@ -45,6 +45,7 @@ DERIVATIVES_1M = Table(
             "1 if a value the venue has stated since the day before is older than 2 min (funding: one interval), "
             "missing for age included"
         ),
+        CLOCK,
     ),
     ROWS_1440,
     (
