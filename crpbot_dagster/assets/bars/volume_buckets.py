@@ -71,7 +71,7 @@ def fill_buckets(when, side, amount, bucket_volume):  # type: ignore[no-untyped-
 def bucket_volume(volumes: pl.DataFrame) -> float | None:
     """Return the size of a bucket in coin: mean of the last 7 known daily volumes / 100.
 
-    ``volumes`` holds the rows of ``bars/volume_1d`` of the 7 days before; None with fewer than 6 known, or without trade.
+    ``volumes`` holds the rows of ``bars/volume_1d`` of the 7 days before; None below 6 known days, or without trade.
     """
     known = volumes["volume"].drop_nulls()
     mean = float(known.mean()) if len(known) >= KNOWN_DAYS else 0.0  # type: ignore[arg-type]
