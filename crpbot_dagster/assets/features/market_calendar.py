@@ -24,7 +24,6 @@ NEW_YORK = ZoneInfo("America/New_York")
 MINUTE_US = 60_000_000
 DAY_US = 1440 * MINUTE_US
 FIRST_YEAR = 2009  # before the first bitcoin price; sessions are listed from here
-LONGEST_CLOSURE_US = 7 * DAY_US
 TOKYO_LONGER_SINCE = date(2024, 11, 5)  # the Tokyo Stock Exchange closes at 15:30 instead of 15:00
 FUNDING_MINUTES = 480  # 00:00, 08:00, 16:00 UTC
 WEEK_MINUTES = 10_080
@@ -65,9 +64,9 @@ def _year(moment: int) -> int:
     return int(moment // (DAY_US * 365.2425)) + 1970
 
 
-def sessions_known_at(moment: int) -> tuple[Ints, Ints, Ints]:
-    """Return days, opens and closes of the NYSE's sessions as announced at ``moment``, microseconds since 1970."""
-    days, opens, closes, closures = _sessions(_year(moment) + 2)
+def sessions_known_at(moment: int, last_year: int) -> tuple[Ints, Ints, Ints]:
+    """Return days, opens and closes of the NYSE's sessions to the end of a year as announced at ``moment``, µs."""
+    days, opens, closes, closures = _sessions(last_year)
     for closure in closures:
         if moment < _known_from(closure):
             day = (closure - date(1970, 1, 1)).days
@@ -82,7 +81,7 @@ def sessions_known_at(moment: int) -> tuple[Ints, Ints, Ints]:
 
 def session_days(last: int, count: int) -> Ints:
     """Return the last ``count`` trading days of the NYSE up to ``last``, oldest first; days since 1970."""
-    days = _sessions(_year(last * DAY_US) + 2)[0]
+    days = _sessions(_year(last * DAY_US) + 1)[0]
     end = int(np.searchsorted(days, last, side="right"))
     return days[max(0, end - count) : end]
 
@@ -94,12 +93,12 @@ def _nyse(known: pl.Series) -> dict[str, Floats]:
     weekday = new_york.dt.weekday().to_numpy()
     names = ("is_nyse_open", "is_nyse_holiday", "nyse_countdown_min")
     made = {name: np.full(len(k), np.nan) for name in names}
-    closures = _sessions(_year(int(k[-1])) + 2)[3]
-    news = [int(np.searchsorted(k, _known_from(c))) for c in closures]
+    last_year = _year(int(k[-1])) + 1
+    news = [int(np.searchsorted(k, _known_from(c))) for c in _sessions(last_year)[3]]
     edges = sorted({0, len(k), *(at for at in news if 0 < at < len(k))})
     for start, end in pairwise(edges):  # between two announcements one calendar is known
         rows = slice(start, end)
-        days, opens, closes = sessions_known_at(int(k[start]))
+        days, opens, closes = sessions_known_at(int(k[start]), last_year)
         following = np.searchsorted(opens, k[rows], side="right")
         is_open = closes[following - 1] > k[rows]
         until = np.where(is_open, closes[following - 1], opens[following]) - k[rows]

@@ -296,7 +296,7 @@ def absent(inputs: Inputs, settings: V6Settings) -> dict[str, str]:
     """Return the features that are null in every row because of what ``inputs`` lacks, each with the reason."""
     lacking = _absent_reads(inputs, settings)
     empty = {f"T.{name}" for name in inputs.trades.columns if inputs.trades[name].is_null().all()}
-    reasons = {}
+    reasons: dict[str, str] = {}
     for feature in V6_FEATURES:
         for read in feature.reads:
             prefix = read.partition(".")[0]
