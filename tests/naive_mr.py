@@ -205,7 +205,7 @@ class Twin:
         self.T = inputs.trades.to_dict(as_series=False)
         self.B, self.P = (f.to_dict(as_series=False) for f in (inputs.book, inputs.partner_book))
         self.X, self.V = list(lists.values()), inputs.buckets.rows(named=True)
-        self.D = inputs.slow["D"].rows(named=True)
+        self.D = [d for d in inputs.slow["D"].rows(named=True) if d["symbol"] == "BTC-USD"]
         self.ts = self.T["ts"]
         self.x = [None if mid is None else math.log(mid) for mid in self.B["mid"]]
         self.m1, self.p1 = log_return(self.B["mid"], 1), log_return(self.P["mid"], 1)

@@ -1,16 +1,17 @@
 """Mean reversion: known answers, what random walks and jumps give, and what degenerate windows may not do."""
 
 import math
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import polars as pl
 import pytest
 
-from crpbot_dagster.assets.features import perpetuals
+from crpbot_dagster.assets.features import mean_reversion, perpetuals
 from crpbot_dagster.assets.features import reversion as r
 from crpbot_dagster.assets.features.inputs import Inputs
-from crpbot_dagster.assets.features.mean_reversion import build, jump_statistic, vpin
+from crpbot_dagster.assets.features.mean_reversion import MRSettings, jump_statistic, vpin
 from crpbot_dagster.assets.features.windows import lag, needed
 
 NAN = float("nan")
@@ -20,6 +21,10 @@ TRADES = ("open", "high", "low", "close", "volume", "volume_usd", "trade_count_n
 BOOK = ("mid", "microprice", "imbalance_5_tw", "spread_bps_tw", "eff_spread_bps", "impact_5s_bps", "ofi_coin",
         "depth_1_tw", "remove_coin", "best_ask_up_n", "best_bid_down_n",
         *(f"{s}_depth_{k}" for s in ("bid", "ask") for k in (1, 10, 25)))  # fmt: skip
+
+
+def build(inputs: Inputs) -> pl.DataFrame:
+    return mean_reversion.build(inputs, MRSettings("BTC-USD", ("kraken_futures", "deribit")))
 
 
 def market(log_mid: np.ndarray, **book: np.ndarray) -> Inputs:
@@ -171,59 +176,61 @@ def test_rank_counts_itself_and_its_equals_half() -> None:
     assert np.isnan(r.window_rank(np.array([1.0, NAN]), 2, 1)[-1])
 
 
-def perpetual(**columns: list[float]) -> pl.DataFrame:
-    absent = {c: [NAN] * 3 for c in ("mark", "index", "funding_rate", "funding_interval_h", "liq_buy_usd", "liq_sell_usd",
-                                     "is_stale")}  # fmt: skip
-    return pl.DataFrame(absent | columns).with_columns(pl.all().fill_nan(None))
-
-
 def test_funding_over_venues() -> None:
     """An hourly rate counts eight times; one venue is no market."""
-    hourly = perpetual(funding_rate=[1e-5, 1e-5, NAN], funding_interval_h=[1.0] * 3)
-    daily = perpetual(funding_rate=[1e-4, 3e-4, 1e-4], funding_interval_h=[8.0] * 3)
-    found = perpetuals.funding_rate_bps_8h([hourly, daily], 3)
+    rates = np.array([[1e-5, 1e-5, NAN], [1e-4, 3e-4, 1e-4]])
+    scaled = perpetuals.funding_bps_8h(rates, np.array([[1.0] * 3, [8.0] * 3]))
+    found = perpetuals.middle(scaled, perpetuals.VENUES_NEEDED)
     assert found[:2] == pytest.approx([0.9, 1.9]) and np.isnan(found[2])
-    assert np.isnan(perpetuals.funding_rate_bps_8h([], 3)).all()
+    with pytest.raises(ValueError, match="at least 2 venues, got deribit"):
+        MRSettings("BTC-USD", ("deribit",))
 
 
 def test_median_of_venues() -> None:
     values = np.array([[1.0, NAN, 1.0], [5.0, 2.0, 3.0], [2.0, NAN, NAN]])
-    found = perpetuals.venue_median(values, 2)
+    found = perpetuals.middle(values, 2)
     assert found[[0, 2]].tolist() == [2.0, 2.0] and np.isnan(found[1])
 
 
 def test_liquidations_none_is_zero_and_no_feed_is_null() -> None:
-    none, no_feed = perpetual(liq_buy_usd=[0.0] * 3, liq_sell_usd=[0.0] * 3), perpetual()
-    some = perpetual(liq_buy_usd=[3.0, 0.0, 0.0], liq_sell_usd=[0.0, 1.0, 0.0])
-    assert perpetuals.liquidation_imbalance([none, no_feed], 3, 3)[-1] == 0
-    assert np.isnan(perpetuals.liquidation_imbalance([no_feed], 3, 3)).all()
-    assert perpetuals.liquidation_imbalance([some, none], 3, 3)[-1] == pytest.approx(0.5)
-    assert np.isnan(perpetuals.liquidation_imbalance([], 3, 3)).all()
+    none, no_feed = np.zeros(3), np.full(3, NAN)
+    shorts, longs = np.array([3.0, 0, 0]), np.array([0, 1.0, 0])
+
+    def found(bought: list, sold: list) -> np.ndarray:
+        return perpetuals.liquidation_imbalance(np.array(bought), np.array(sold), 3)
+
+    assert found([none, no_feed], [none, no_feed])[-1] == 0
+    assert np.isnan(found([no_feed], [no_feed])).all()
+    assert found([shorts, none], [longs, none])[-1] == pytest.approx(0.5)
 
 
-def test_a_row_is_stale_when_one_venue_is() -> None:
-    fresh, old = perpetual(is_stale=[0.0, 0.0, NAN]), perpetual(is_stale=[0.0, 1.0, NAN])
-    found = perpetuals.is_stale([fresh, old], 3)
-    assert found[:2].tolist() == [0, 1] and np.isnan(found[2])
-
-
-def daily_funding(known: list[float]) -> pl.DataFrame:
+def funding_z(known: list[float], minutes: int) -> pl.Series:
+    """The column when both venues fund 4 bps and ``known`` are the days before, a minute a day for ``minutes``."""
+    inputs = market(np.full(minutes, 10.0))
+    ts = pl.Series("ts", [START + timedelta(days=i) for i in range(minutes)], pl.Datetime("us", "UTC"))
+    told = pl.DataFrame([ts]).with_columns(
+        *(pl.lit(1.0).alias(c) for c in ("mark", "index", "liq_buy_usd", "liq_sell_usd", "is_stale")),
+        funding_rate=4e-4, funding_interval_h=8.0,
+    )  # fmt: skip
     days = [START - timedelta(days=len(known) - i) for i in range(len(known))]
-    return pl.DataFrame(
-        {"obs_day": [d.date() for d in days], "available_ts": [d + timedelta(days=1) for d in days],
-         "funding_bps_8h_mean": known},
+    daily = pl.DataFrame(
+        {"symbol": "BTC-USD", "obs_day": [d.date() for d in days], "available_ts": [d + timedelta(days=1) for d in days],
+         **dict.fromkeys(("high", "close", "rv_1d"), 1.0), "funding_bps_8h_mean": known},
         schema_overrides={"available_ts": pl.Datetime("us", "UTC")},
     ).with_columns(pl.col("funding_bps_8h_mean").fill_nan(None))  # fmt: skip
+    moved = replace(inputs, trades=inputs.trades.with_columns(ts), book=inputs.book.with_columns(ts))
+    return build(replace(moved, derivatives={"kraken_futures": told, "deribit": told}, slow={"D": daily}))[
+        "funding_z_30d"
+    ]
 
 
 def test_funding_z_reads_the_last_thirty_known_days() -> None:
-    ts = pl.Series("ts", [START + timedelta(minutes=1440 * i) for i in range(5)], pl.Datetime("us", "UTC"))
     known = [100.0] + [1.0, 3.0] * 15  # the first is out of the window
     expected = (4 - 2) / np.std([1.0, 3.0] * 15, ddof=1)
-    found = perpetuals.funding_z(ts, np.full(5, 4.0), daily_funding(known))
-    assert found[:4] == pytest.approx([expected] * 4) and np.isnan(found[4]), "older than 72 hours"
-    assert np.isnan(perpetuals.funding_z(ts, np.full(5, 4.0), daily_funding([1.0, 3.0] * 11 + [2.0]))).all()
-    assert np.isnan(perpetuals.funding_z(ts, np.full(5, 4.0), daily_funding([1.0] * 30))).all()
+    found = funding_z(known, 5)
+    assert found[:4].to_list() == pytest.approx([expected] * 4) and found[4] is None, "older than 72 hours"
+    assert funding_z([1.0, 3.0] * 11 + [2.0], 2).is_null().all(), "23 days"
+    assert funding_z([1.0] * 30, 2).is_null().all(), "days that do not differ"
 
 
 def test_the_countdown_to_funding_looks_at_the_end_of_the_minute() -> None:

@@ -8,9 +8,11 @@ from conftest import DAYS, with_clocks
 
 from crpbot_dagster.assets.bars.volume_buckets import volume_buckets
 from crpbot_dagster.assets.features.inputs import Inputs
+from crpbot_dagster.assets.features.mean_reversion import MRSettings
 from crpbot_dagster.sandbox.market import MarketSpec, tape
 
 FUNDING_DAYS = 40
+SETTINGS = MRSettings("BTC-USD", ("kraken_futures", "deribit"))
 
 
 def perpetual(ts: pl.Series, mid: np.ndarray, interval_h: int, rng: np.random.Generator) -> pl.DataFrame:
@@ -37,8 +39,10 @@ def daily_funding(last: date, rng: np.random.Generator) -> pl.DataFrame:
     days = [last - timedelta(days=i) for i in range(FUNDING_DAYS)]
     return pl.DataFrame(
         {
+            "symbol": "BTC-USD",
             "obs_day": days,
             "available_ts": [d + timedelta(days=1) for d in days],
+            **dict.fromkeys(("high", "close", "rv_1d"), 1.0),
             "funding_bps_8h_mean": np.where(rng.random(FUNDING_DAYS) < 0.05, np.nan, rng.normal(1, 0.5, FUNDING_DAYS)),
         }
     ).with_columns(
@@ -55,6 +59,7 @@ def mr_inputs(market: MarketSpec, bars: tuple, other_bars: tuple, rng: np.random
     for day in DAYS:
         size = trades.filter(pl.col("ts").dt.date() == day)["volume"].sum() / 100
         buckets.append(volume_buckets(with_clocks(tape(market, "BTC-USD", day)).lazy(), day, size, "received"))
+    own = daily_funding(DAYS[-1], rng)
     return Inputs(
         trades=trades,
         book=book,
@@ -64,5 +69,9 @@ def mr_inputs(market: MarketSpec, bars: tuple, other_bars: tuple, rng: np.random
             "deribit": perpetual(trades["ts"], mid * 1.0001, 8, rng),
         },
         buckets=pl.concat(buckets),
-        slow={"D": daily_funding(DAYS[-1], rng)},
+        slow={
+            "D": pl.concat(
+                [own, own.with_columns(pl.lit("ETH-USD").alias("symbol"), pl.col("funding_bps_8h_mean") * 3)]
+            )
+        },
     )

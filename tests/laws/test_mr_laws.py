@@ -9,11 +9,11 @@ import polars as pl
 import pytest
 from conftest import SHARED
 from laws import laws
-from laws.mr_inputs import mr_inputs
+from laws.mr_inputs import SETTINGS, mr_inputs
 from naive_mr import Twin
 
+from crpbot_dagster.assets.features import mean_reversion
 from crpbot_dagster.assets.features.inputs import Inputs
-from crpbot_dagster.assets.features.mean_reversion import absent, build
 from crpbot_dagster.tables.features import READ_FROM, manifest, origins
 from crpbot_dagster.tables.features_mr import MEAN_REVERSION, MR_FEATURES
 
@@ -22,6 +22,10 @@ FLIPS = ["imbalance", "imbalance_ma5", "ob_imbalance_1", "ob_imbalance_10", "ob_
          "price_impact_bps_5s", "ix_imbalance_vol", "ix_spread_imbalance", "ix_zscore_flow"]  # fmt: skip
 CLIPPED = ("ou_speed_4h", "hurst_12h", "variance_ratio_5_4h")
 STAYS = ["vpin", "vpin_ma10", "spread_bps", "depth_z_4h", "trade_size_z_1h", "ou_speed_4h", "vwap_dev_bps_4h"]
+
+
+def build(inputs: Inputs) -> pl.DataFrame:
+    return mean_reversion.build(inputs, SETTINGS)
 
 
 @pytest.fixture(scope="module")
@@ -231,9 +235,9 @@ def test_an_absent_source_is_null_and_named(inputs: Inputs) -> None:
         ),
     }  # fmt: skip
     whole = build(inputs)
-    assert absent(inputs) == {}
+    assert mean_reversion.absent(inputs, SETTINGS) == {}
     for name, (less, table, example) in cases.items():
-        made, why = build(less), absent(less)
+        made, why = build(less), mean_reversion.absent(less, SETTINGS)
         empty = {c.name for c in MEAN_REVERSION.features if made[c.name].null_count() == made.height}
         assert empty == set(why) and why[example] == table, name
         of_any_venue = {"liq_imbalance_1h", "is_stale_derivatives"} if name == "one venue" else set()

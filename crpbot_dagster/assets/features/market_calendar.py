@@ -114,6 +114,18 @@ def _is_open(known: pl.Series, zone: str, opens: int, closes: int | Floats) -> F
     return ((local.dt.weekday().to_numpy() <= 5) & (opens <= minute) & (minute < closes)).astype(float)
 
 
+def minute_of_day(ts: pl.Series) -> tuple[Floats, Floats]:
+    """Return sine and cosine of the minute's place in its UTC day."""
+    angle = 2 * np.pi * (60.0 * ts.dt.hour().to_numpy() + ts.dt.minute().to_numpy()) / 1440
+    return np.sin(angle), np.cos(angle)
+
+
+def funding_countdown(ts: pl.Series) -> Floats:
+    """Return the share of eight hours from when a row is known to the next funding, in (0, 1]."""
+    known = microseconds(ts) // MINUTE_US + 1
+    return (FUNDING_MINUTES - known % FUNDING_MINUTES) / FUNDING_MINUTES
+
+
 def clock_columns(ts: pl.Series) -> dict[str, Floats]:
     """Return the ten time features of V6 by name, float64[rows] each, never NaN.
 
@@ -127,17 +139,17 @@ def clock_columns(ts: pl.Series) -> dict[str, Floats]:
     if ts.is_empty():
         return {}
     known = ts.dt.offset_by("1m")
-    angle = 2 * np.pi * (60.0 * ts.dt.hour().to_numpy() + ts.dt.minute().to_numpy()) / 1440
+    sine, cosine = minute_of_day(ts)
     minutes = microseconds(known) // MINUTE_US
     tokyo_day = known.dt.convert_time_zone("Asia/Tokyo").dt.date()
     tokyo_close = np.where((tokyo_day >= TOKYO_LONGER_SINCE).to_numpy(), 15 * 60 + 30.0, 15 * 60.0)
     return {
-        "minute_of_day_sin": np.sin(angle),
-        "minute_of_day_cos": np.cos(angle),
+        "minute_of_day_sin": sine,
+        "minute_of_day_cos": cosine,
         "day_of_week": ts.dt.weekday().to_numpy() - 1.0,
         "is_tokyo_open": _is_open(known, "Asia/Tokyo", 9 * 60, tokyo_close),
         "is_london_open": _is_open(known, "Europe/London", 8 * 60, 16 * 60 + 30),
         **_nyse(known),
-        "funding_countdown_frac": (FUNDING_MINUTES - minutes % FUNDING_MINUTES) / FUNDING_MINUTES,
+        "funding_countdown_frac": funding_countdown(ts),
         "option_expiry_countdown_frac": (WEEK_MINUTES - (minutes - EXPIRY_MINUTE) % WEEK_MINUTES) / WEEK_MINUTES,
     }

@@ -16,6 +16,7 @@ from crpbot_dagster.assets.features import slow
 from crpbot_dagster.assets.features.inputs import Inputs
 from crpbot_dagster.assets.features.market_calendar import clock_columns, microseconds
 from crpbot_dagster.assets.features.microstructure import BPS, amihud, log_ratio, volume_weighted_price
+from crpbot_dagster.assets.features.perpetuals import VENUES_NEEDED, basis_bps, funding_bps_8h, middle
 from crpbot_dagster.assets.features.price import arrays, as_frame
 from crpbot_dagster.assets.features.slow import Observations, over_arrivals, stale
 from crpbot_dagster.assets.features.technical import extremes, mean, technical_columns, total
@@ -23,7 +24,6 @@ from crpbot_dagster.assets.features.windows import FLAT, Floats, lag, needed, ra
 from crpbot_dagster.tables.features_v6 import STALE_FLAGS, V6_FEATURES
 
 PRICE_VENUES_NEEDED = 3
-VENUES_NEEDED = 2  # a pair to trade between, a median to form
 CORWIN_SCHULTZ = 3 - 2 * np.sqrt(2)  # Corwin & Schultz (2012), equation 14
 
 
@@ -85,13 +85,6 @@ class _Venues:
         """One column of every funding venue, float64[venues, rows]."""
         frames = (self.inputs.derivatives.get(v) for v in self.settings.funding_venues)
         return np.vstack([self.column(f, name) for f in frames])
-
-
-def middle(x: Floats, need: int) -> Floats:
-    """Return the median over the valid of float64[venues, rows], NaN with fewer than ``need``."""
-    ranked, n = np.sort(x, axis=0), (~np.isnan(x)).sum(axis=0)
-    low, high = (np.take_along_axis(ranked, at[None], axis=0)[0] for at in (np.maximum(n - 1, 0) // 2, n // 2 % len(x)))
-    return np.where(n >= need, (low + high) / 2, np.nan)
 
 
 def venue_range(x: Floats, need: int) -> Floats:
@@ -186,14 +179,10 @@ def across_venues(venues: _Venues) -> dict[str, Floats]:
     c: dict[str, Floats] = {"arb_net_bps": arbitrage(venues)}
     is_open = np.where(np.isnan(c["arb_net_bps"]), np.nan, c["arb_net_bps"] > 0)
     c["arb_open_frac_1h"] = mean(is_open, 60)
-    hours = venues.perpetuals("funding_interval_h")
-    rate = venues.perpetuals("funding_rate")
-    of_8h = np.divide(BPS * rate * 8, hours, out=np.full(rate.shape, np.nan), where=hours > 0)
+    of_8h = funding_bps_8h(venues.perpetuals("funding_rate"), venues.perpetuals("funding_interval_h"))
     c["funding_rate_bps_8h"] = middle(of_8h, VENUES_NEEDED)
     c["funding_dispersion_bps_8h"] = venue_range(of_8h, VENUES_NEEDED)
-    marks, indices = venues.perpetuals("mark"), venues.perpetuals("index")
-    basis = np.vstack([BPS * log_ratio(m, i) for m, i in zip(marks, indices, strict=True)])
-    c["basis_bps"] = middle(basis, VENUES_NEEDED)
+    c["basis_bps"] = middle(basis_bps(venues.perpetuals("mark"), venues.perpetuals("index")), VENUES_NEEDED)
     now = venues.perpetuals("open_interest")
     before = np.vstack([lag(x, 1440) for x in now])
     absent = np.isnan(now) | np.isnan(before)
