@@ -24,28 +24,48 @@ from crpbot_dagster.tables.schema import (
 
 F64, I8 = pl.Float64(), pl.Int8()
 
-READ_FROM = {"T": "bars/trades_1m", "B": "bars/book_1m"}
+READ_FROM = {
+    "T": "bars/trades_1m",
+    "B": "bars/book_1m",
+    "P": "bars/book_1m",
+    "X": "bars/derivatives_1m",
+    "F": "bars/fx_1m",
+    "V": "bars/volume_buckets",
+    "O": "bars/options_1h",
+    "D": "bars/daily",
+    "C": "bars/coin_1d",
+    "G": "bars/global_1d",
+    "S": "bars/sentiment_1d",
+    "A": "bars/attention_1d",
+    "H": "bars/developer_1d",
+    "N": "bars/network_1d",
+    "M": "bars/macro_1d",
+}
 
 
 def origins(column: Column) -> tuple[tuple[str, str], ...]:
-    """Return the (table, column) pairs that a feature is made from; ``ts`` comes with every table."""
+    """Return the (table, column) pairs that a feature is made from; ``ts`` comes with every table.
+
+    ``T:kraken.close`` is the close of another venue, ``M.value(SP500)`` the value of one series.
+    """
     pairs = (read.split(".") for read in column.reads if "." in read)
-    return tuple((READ_FROM[letter], name) for letter, name in pairs)
+    return tuple((READ_FROM[table.partition(":")[0]], name.partition("(")[0]) for table, name in pairs)
 
 
-def _column(
+def catalogue_row(
     dtype: pl.DataType,
     name: str,
     text: str,
     unit: str,
     range_: str,
     reads: str,
-    reach: int,
+    reach: int | str,
     valid: str,
     into: str,
     src: str,
     group: str,
 ) -> Column:
+    """Return a row of the catalogue as a column; a ``reach`` in words counts observations of slow tables."""
     return Column(
         name,
         dtype,
@@ -53,7 +73,8 @@ def _column(
         text,
         range_,
         reads=tuple(reads.split(", ")),
-        reach=reach,
+        reach=reach if isinstance(reach, int) else 1,
+        slow_reach="" if isinstance(reach, int) else reach,
         valid=valid,
         transform=into,
         source=src,
@@ -61,7 +82,7 @@ def _column(
     )
 
 
-_f, _flag = functools.partial(_column, F64), functools.partial(_column, I8)
+_f, _flag = functools.partial(catalogue_row, F64), functools.partial(catalogue_row, I8)
 
 # One line per row of the catalogue, so that the two can be read side by side.
 # fmt: off

@@ -73,6 +73,7 @@ class Column:
     # Features only; see docs/conventions.md
     reads: tuple[str, ...] = ()
     reach: int | None = None  # minute rows read, own row included
+    slow_reach: str = ""  # observations of slow tables read, newest included: "8 d", "6 h"
     valid: str = ""  # "column N": how many rows of a window must be there
     transform: str = ""  # model input transform; "" for a column that is no feature
     source: str = ""  # paper

@@ -26,8 +26,8 @@ REGIME_QUANTILES = (0.33, 0.67)
 
 
 def arrays(frame: pl.DataFrame, *names: str) -> tuple[Floats, ...]:
-    """Return columns as float64 arrays, null as NaN."""
-    return tuple(frame[n].cast(pl.Float64).fill_null(np.nan).to_numpy() for n in names)
+    """Return columns as float64 arrays of their own, null as NaN; writable: kernels compile for one type."""
+    return tuple(frame[n].cast(pl.Float64).to_numpy(writable=True) for n in names)
 
 
 def as_frame(ts: pl.Series, columns: dict[str, Floats], order: tuple[str, ...], flags: set[str]) -> pl.DataFrame:
@@ -53,6 +53,16 @@ def relative_strength_index(close: Floats, n: int) -> Floats:
     change = close - lag(close, 1)
     up, down = wilder(np.maximum(change, 0.0), n), wilder(np.maximum(-change, 0.0), n)
     return 100 * ratio(up, up + down)
+
+
+def bollinger_bands(close: Floats, w: int) -> tuple[Floats, Floats, Floats]:
+    """Return the upper and lower band (USD), two deviations from the mean of ``w`` rows, and the close's place: 0 to 1.
+
+    The place is NaN when the window is flat. Source: Bollinger (2001), Bollinger on Bollinger Bands.
+    """
+    middle, spread = window_mean(close, w, needed(w)), window_std(close, w, needed(w), 0)
+    high, low = middle + 2 * spread, middle - 2 * spread
+    return high, low, np.where(spread == 0, np.nan, ratio(close - low, high - low))
 
 
 def volatility_regime(v: Floats) -> tuple[Floats, Floats, Floats]:
@@ -85,10 +95,8 @@ def v4_columns(trades: pl.DataFrame) -> dict[str, Floats]:
     c["macd"] = ema(close, 12) - ema(close, 26)
     c["macd_signal"] = ema(c["macd"], 9)
     c["macd_diff"] = c["macd"] - c["macd_signal"]
-    middle, spread = window_mean(close, 20, needed(20)), window_std(close, 20, needed(20), 0)
-    c["bb_high"], c["bb_low"] = middle + 2 * spread, middle - 2 * spread
+    c["bb_high"], c["bb_low"], c["bb_position"] = bollinger_bands(close, 20)
     c["bb_width"] = ratio(c["bb_high"] - c["bb_low"], close)
-    c["bb_position"] = np.where(spread == 0, np.nan, ratio(close - c["bb_low"], c["bb_high"] - c["bb_low"]))
     regime = volatility_regime(ratio(c["atr"], close))
     c["volatility_low"], c["volatility_medium"], c["volatility_high"] = regime
     return c

@@ -22,7 +22,7 @@ def needed(w: int) -> int:
 def lag(x: Floats, rows: int) -> Floats:
     """Return ``x`` of the row ``rows`` earlier, NaN before the frame; same unit."""
     out = np.full_like(x, np.nan)
-    out[rows:] = x[: len(x) - rows]
+    out[rows:] = x[: max(0, len(x) - rows)]
     return out
 
 
