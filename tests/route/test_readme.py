@@ -81,7 +81,7 @@ EXERCISED: dict[str, How] = {
     "make demo": make("crpbot demo"),
     "make test": make("ruff check", "mypy", "pytest"),
     "crpbot run --symbols BTC-USD --to 2024-01-07 --dry-run": literally(0, "would run on sandbox data", "2024-01-07"),
-    "crpbot backfill --symbols BTC-USD --from 2023-11-20 --to 2023-11-22": literally(0, "0 days to build, 3 of 3 held"),
+    "crpbot backfill --symbols BTC-USD --from 2023-11-20 --to 2023-11-22": literally(0, "1 days to build, 2 of 3 held"),
     "crpbot train BTC --epochs 20": literally(0, "verdict of 2023-11-29", "logistic_v5 │ trained"),
     "crpbot evaluate BTC": literally(0, "judged on 2023-11-29", "95 % interval", "logistic_v5 │ 6"),
     "crpbot promote BTC": literally(0, "BTC-USD PROMOTE", "accuracy_frac >= the threshold 0.58"),
