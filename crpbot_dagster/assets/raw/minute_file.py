@@ -28,7 +28,7 @@ ISO = "ISO 8601 with its UTC offset"
 ISO_TEXT = r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:?\d\d)$"
 
 # polars panics at some broken Parquet files instead of answering.
-UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, UnicodeDecodeError)
+UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, UnicodeDecodeError)
 
 
 def form_of(ts: str) -> str | None:
@@ -114,7 +114,7 @@ def open_file(path: Path) -> CandleFile:
 def _named_faults(path: Path) -> Iterator[None]:
     try:
         yield
-    except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         code = "encoding" if "utf" in str(error).lower() else "unreadable"
         raise damaged(code, str(path), f"it cannot be read: {error}", FIX) from error
 
@@ -139,11 +139,6 @@ def _indexed(path: Path, changed_ns: int, size: int) -> CandleFile:
             .agg(number.min().alias("from"), number.max().alias("to"), at.min().alias("first"), at.max().alias("last"))
             .collect(engine="streaming")
         )
-<<<<<<< HEAD
-=======
-    except UNREADABLE as error:
-        raise DamagedFile(f"{path} cannot be read: {error}") from error
->>>>>>> h-vendors
     lines = {day: (first, last) for day, first, last in days.select("day", "from", "to").iter_rows()}
     return CandleFile(path, header, form, days["first"].min(), days["last"].max(), lines)  # type: ignore[arg-type]
 
@@ -239,17 +234,9 @@ def read_day(path: Path, day: date) -> DayOfFile:
         header = file.header
         lines = _lines(path).slice(first - 1, last - first + 1)
     own = lines.with_columns(_ts_cell(header)).filter(moment(file.form).dt.date() == day)
-<<<<<<< HEAD
     with _named_faults(path):
         body = own.select(pl.col("line_n").cast(pl.Int64), "text").collect()
     kept, refused = judge(body, header, file.layout, str(path))
-=======
-    try:
-        body = own.select(pl.col("line_n").cast(pl.Int64), "text").collect()
-    except UNREADABLE as error:
-        raise DamagedFile(f"{path} cannot be read: {error}") from error  # a column the index did not look at
-    kept, refused = judge(body, list(header), file.layout)
->>>>>>> h-vendors
     candles, torn = _each_minute_once(kept.with_columns(moment(file.form).alias("ts")), body)
     refused = pl.concat([refused, torn]).sort("line_n")
     dropped = body.height - candles.height - refused.height
