@@ -47,6 +47,7 @@ from crpbot_dagster.sandbox import (
     kraken_futures,
 )
 from crpbot_dagster.sandbox import market as simulated
+from crpbot_dagster.sandbox.candles import candles
 from crpbot_dagster.sandbox.market import MarketSpec
 from crpbot_dagster.sandbox.world import NotServed, World
 
@@ -131,7 +132,7 @@ class Simulation(World):
         over = datetime.combine(self.unfinished(), datetime.min.time(), UTC)
         try:
             with self.lock:
-                return simulated.candles(self.market, product, start, min(end, over), seconds)
+                return candles(self.market, product, start, min(end, over), seconds)
         except simulated.NoSuchSymbol as error:
             raise NotServed(str(error)) from error
 

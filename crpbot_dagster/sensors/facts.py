@@ -5,6 +5,7 @@ The only place where the deciders' types meet Dagster and the lake. Not here: de
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
+from typing import Literal
 
 import dagster as dg
 
@@ -63,6 +64,22 @@ def run_request(request: Request) -> dg.RunRequest:
             # A failed step waits for the sensor's next attempt; a process that died is started again by Dagster.
             "dagster/retry_on_asset_or_op_failure": "false",
         },
+    )
+
+
+Scope = Literal["symbols", "market"]
+"""Whose work an asker asks for: a job of Dagster has one kind of partitions, so the market has askers of its own."""
+
+SCOPES: tuple[Scope, ...] = ("symbols", "market")
+TABLES_OF: Mapping[Scope, tuple[str, ...]] = {"symbols": (*DAY_TABLES, *LABEL_TABLES), "market": MARKET_TABLES}
+
+
+def scoped(plan: Plan, scope: Scope) -> Plan:
+    """Return the part of a plan that is the symbols', or the market's."""
+    is_market = scope == "market"
+    return Plan(
+        tuple(r for r in plan.requests if (r.symbol == MARKET_WIDE) == is_market),
+        tuple(w for w in plan.waits if w.startswith(MARKET_WIDE) == is_market),
     )
 
 

@@ -18,7 +18,8 @@ from crpbot_dagster.assets.raw.candle_files import candles_of
 from crpbot_dagster.assets.raw.dataset_file import DamagedFile, Layout, parse
 from crpbot_dagster.assets.raw.minute_file import open_file, read_day
 from crpbot_dagster.resources.crypto_lake import UNREADABLE
-from crpbot_dagster.sandbox.market import MarketSpec, candles
+from crpbot_dagster.sandbox.candles import candles
+from crpbot_dagster.sandbox.market import MarketSpec
 from crpbot_dagster.sandbox.server import MAKERS, Simulation
 from crpbot_dagster.tables import TABLES
 
