@@ -75,6 +75,6 @@ def sound(market: MarketSpec) -> dict[str, pl.DataFrame]:
         ),
     }
     for name, (layout, shape) in LAKE_SHAPES.items():
-        parsed, _ = lake.parse(handed_over(market, layout.data_type, DAY), layout, shape)
+        parsed, _ = lake.parse(handed_over(market, layout.data_type, DAY), layout, shape, DAY)
         made[f"raw/crypto_lake_{name}"] = parsed.frame.collect()
     return made
