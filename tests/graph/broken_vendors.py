@@ -8,7 +8,8 @@ from raw.lake_frames import handed_over
 
 from crpbot_dagster.assets.raw import crypto_lake as lake
 from crpbot_dagster.sandbox import derivatives
-from crpbot_dagster.sandbox.market import MarketSpec, quotes
+from crpbot_dagster.sandbox.market import MarketSpec
+from crpbot_dagster.sandbox.quotes import quotes
 
 Break = Callable[[pl.DataFrame], pl.DataFrame] | dict[str, float]
 
