@@ -65,6 +65,7 @@ def resources(config: Settings) -> dict[str, Any]:
             sample=config.crypto_lake_sample,
             cache=str(config.home_dir / "crypto_lake"),
             timeout_s=config.fetch_timeout_s,
+            politeness=politeness,
         ),
         "coingecko": CoinGecko(
             endpoint=config.endpoint("coingecko"),

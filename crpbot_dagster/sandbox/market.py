@@ -171,17 +171,6 @@ def snapshots(spec: MarketSpec, symbol: str, day: date) -> pl.DataFrame:
     return pl.DataFrame(columns)
 
 
-def quotes(spec: MarketSpec, symbol: str, day: date) -> pl.DataFrame:
-    """Return the best ask and bid after each message, in Tardis' quotes columns.
-
-    Columns ts_exchange and ts_received (int64, µs since 1970), ask_amount, ask_price, bid_price, bid_amount.
-    """
-    made = _quotes(spec, known(symbol), _existing(day))
-    ask, bid = made.price(made.ask), made.price(made.bid)
-    sides = {"ask_amount": made.ask_size, "ask_price": ask, "bid_price": bid, "bid_amount": made.bid_size}
-    return pl.DataFrame({"ts_exchange": made.ts_exchange, "ts_received": made.ts_received, **sides})
-
-
 def latent(spec: MarketSpec, symbol: str, first_day: date, last_day: date) -> pl.DataFrame:
     """Return the hidden minutes of the days from ``first_day`` to ``last_day``, both included.
 
