@@ -181,4 +181,6 @@ def _client(folder: Path) -> Any:
         cache.path = folder / ".lake_cache" / name
         cache.path.mkdir(parents=True, exist_ok=True)
     logging.getLogger("botocache").setLevel(logging.CRITICAL)  # it tells every refusal that is raised anyway
+    for wordy in ("boto3", "botocore", "s3transfer", "urllib3"):
+        logging.getLogger(wordy).setLevel(logging.INFO)  # at debug level they tell the headers, credentials included
     return lakeapi
