@@ -113,7 +113,7 @@ def test_the_running_minute_is_dropped_and_the_day_is_partial(tmp_path: Path, en
     ("values", "reason"),
     [
         ({"open": -1}, "a price is not a positive number"),
-        ({"close": "1e400"}, "a price is not a positive number"),
+        ({"close": "1e400"}, "a number is not written as a number"),
         ({"close": "1,5"}, "a number is not written as a number"),
         ({"low": 11.5}, "low or high is not the extreme"),
         ({"volumeto": -1}, "a volume is negative or no number"),
