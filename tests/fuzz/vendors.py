@@ -102,7 +102,7 @@ def handed(table: str, layout: Layout, shape: Shape) -> Parser:
             frame = pl.from_pandas(pq.ParquetFile(io.BytesIO(payload)).read().to_pandas())
         except (*UNREADABLE, OSError) as error:
             raise DamagedFile(str(error)) from error
-        parsed, repeated = lake.parse(frame, layout, shape)
+        parsed, repeated = lake.parse(frame, layout, shape, DAY)
         return Outcome(as_held(parsed.frame.collect(), table), frame.height, parsed.refused.height, repeated)
 
     return Parser(table, "parquet", parquet(handed_over(MARKET, layout.data_type, DAY).head(ROWS)), read)
