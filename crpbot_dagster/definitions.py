@@ -21,6 +21,7 @@ from crpbot_dagster.resources.warehouse import Warehouse
 from crpbot_dagster.resources.web_apis import WebApis
 from crpbot_dagster.sensors.alerts import alerts_sensor
 from crpbot_dagster.sensors.backfill import catch_up_sensor
+from crpbot_dagster.sensors.facts import SCOPES
 from crpbot_dagster.sensors.promotion import promotion_sensor
 from crpbot_dagster.sensors.retraining import retraining_sensor
 from crpbot_dagster.sensors.schedules import daily_schedule
@@ -64,6 +65,7 @@ def resources(config: Settings) -> dict[str, Any]:
             sample=config.crypto_lake_sample,
             cache=str(config.home_dir / "crypto_lake"),
             timeout_s=config.fetch_timeout_s,
+            politeness=politeness,
         ),
         "coingecko": CoinGecko(
             endpoint=config.endpoint("coingecko"),
@@ -101,12 +103,12 @@ def definitions(config: Settings) -> dg.Definitions:
         resources=resources(config),
         # On from the start: they leave a lake alone that is new or far behind, and say so.
         sensors=[
-            catch_up_sensor(config, lake_of(config)),
+            *(catch_up_sensor(config, lake_of(config), scope) for scope in SCOPES),
             retraining_sensor(config, lake_of(config)),
             promotion_sensor(config, lake_of(config)),
             alerts_sensor(config),
         ],
-        schedules=[daily_schedule(config, lake_of(config))],
+        schedules=[daily_schedule(config, lake_of(config), scope) for scope in SCOPES],
         # Three trivial steps take 1.9 s in process and 6.8 s with a process each; runs are parallel instead.
         executor=dg.in_process_executor,
     )

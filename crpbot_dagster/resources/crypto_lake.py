@@ -23,7 +23,7 @@ import polars as pl
 import pyarrow as pa
 
 from crpbot_dagster.resources.deadline import within
-from crpbot_dagster.resources.politeness import NOT_SERVED, SourceError
+from crpbot_dagster.resources.politeness import NOT_SERVED, Politeness, SourceError
 
 BUCKET, SAMPLE_BUCKET = "qnt.data/market-data/cryptofeed", "sample.crypto.lake"
 REGION = "eu-west-1"
@@ -59,6 +59,7 @@ class CryptoLake(dg.ConfigurableResource):
     sample: bool = False
     cache: str
     timeout_s: float
+    politeness: Politeness = Politeness()
 
     @property
     def source(self) -> str:
@@ -79,6 +80,7 @@ class CryptoLake(dg.ConfigurableResource):
             raise SourceError(f"crypto_lake: {NOT_SERVED}")
         bucket = SAMPLE_BUCKET if self.sample else BUCKET
         origin = f"s3://{bucket}/{table}/exchange={exchange}/symbol={name}/dt={day}"
+        self.politeness.turn("crypto_lake")  # one place for a day's half a dozen requests
         try:
             frame = within(self.timeout_s, lambda: self._load(bucket, table, exchange, name, day))
         except TimeoutError as error:
@@ -179,4 +181,6 @@ def _client(folder: Path) -> Any:
         cache.path = folder / ".lake_cache" / name
         cache.path.mkdir(parents=True, exist_ok=True)
     logging.getLogger("botocache").setLevel(logging.CRITICAL)  # it tells every refusal that is raised anyway
+    for wordy in ("boto3", "botocore", "s3transfer", "urllib3"):
+        logging.getLogger(wordy).setLevel(logging.INFO)  # at debug level they tell the headers, credentials included
     return lakeapi

@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from crpbot_dagster.sandbox import market
+from crpbot_dagster.sandbox.candles import candles
 from crpbot_dagster.sandbox.world import World, dice, midnight
 
 COINS = {"bitcoin": ("BTC-USD", 1), "ethereum": ("ETH-USD", 2), "solana": ("SOL-USD", 5)}  # id → symbol, rank
@@ -96,7 +97,7 @@ def point(world: World, symbol: str, second: int) -> tuple[int, float, float, fl
     if before.date() < market.EPOCH:
         return None
     with world.lock:
-        price = market.candles(world.market, symbol, before, moment, 60)["close"].to_list()[-1]
+        price = candles(world.market, symbol, before, moment, 60)["close"].to_list()[-1]
     late_ms = int(dice(world, symbol, "stamps", str(second)).integers(0, 30_000))
     price *= 1 + 2e-4 * float(dice(world, symbol, "coingecko", str(second)).standard_normal())
     cap = price * _supply(symbol, moment.date())

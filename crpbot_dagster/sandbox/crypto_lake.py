@@ -26,6 +26,7 @@ from starlette.routing import Route
 
 from crpbot_dagster.sandbox import derivatives, market
 from crpbot_dagster.sandbox.market import EPOCH, SYMBOLS, MarketSpec
+from crpbot_dagster.sandbox.quotes import quotes
 from crpbot_dagster.sandbox.world import World
 
 BUCKETS = {"qnt.data": "market-data/cryptofeed/", "sample.crypto.lake": ""}
@@ -58,7 +59,7 @@ def book_delta_v2(spec: MarketSpec, symbol: str, day: date) -> pl.DataFrame:
 
 def level_1(spec: MarketSpec, symbol: str, day: date) -> pl.DataFrame:
     """Return the best quotes in the columns of ``level_1``."""
-    return _stamped(market.quotes(spec, symbol, day)).select(
+    return _stamped(quotes(spec, symbol, day)).select(
         *CLOCKS,
         pl.int_range(pl.len()).alias("sequence_number"),
         *(

@@ -19,6 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from crpbot_dagster.sandbox import market
+from crpbot_dagster.sandbox.candles import candles
 from crpbot_dagster.sandbox.world import World, dice, midnight
 
 NAMES = {"BTC": "BTC-USD", "ETH": "ETH-USD", "SOL": "SOL-USD"}
@@ -72,7 +73,7 @@ def index_of(world: World, symbol: str, day: date) -> pl.DataFrame:
         return pl.DataFrame()
     start = midnight(day)
     with world.lock:
-        traded = market.candles(world.market, symbol, start, start + timedelta(days=1), MINUTE_S)
+        traded = candles(world.market, symbol, start, start + timedelta(days=1), MINUTE_S)
     grid = pl.select(pl.datetime_range(start, start + timedelta(days=1), "1m", closed="left").alias("ts"))
     filled = grid.with_columns(pl.col("ts").dt.cast_time_unit("us")).join(traded, on="ts", how="left")
     close = filled["close"].forward_fill().backward_fill().to_numpy()
@@ -113,7 +114,7 @@ def news(world: World, symbol: str, day: date) -> list[dict[str, Any]]:
     """Return the articles of a day, newest first."""
     start = midnight(day)
     with world.lock:
-        bar = market.candles(world.market, symbol, start, start + timedelta(days=1), 86_400).row(0, named=True)
+        bar = candles(world.market, symbol, start, start + timedelta(days=1), 86_400).row(0, named=True)
     rng = dice(world, symbol, "news", day.isoformat())
     tilt = float(np.tanh(20 * np.log(bar["close"] / bar["open"])))
     n = int(rng.poisson(40 * (1 + abs(tilt))))

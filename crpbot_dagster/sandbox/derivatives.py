@@ -9,16 +9,15 @@ Source: ours; option prices: Black (1976), "The pricing of commodity contracts",
 https://doi.org/10.1016/0304-405X(76)90024-6, in coin as Deribit quotes them.
 """
 
-import zlib
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, timedelta
 
 import numpy as np
 import polars as pl
 
-from crpbot_dagster.sandbox.market import LATENCY_US, SYMBOLS, YEAR_MINUTES, MarketSpec, NoSuchSymbol, latent
+from crpbot_dagster.sandbox import market
+from crpbot_dagster.sandbox.market import LATENCY_US, MINUTE_US, SYMBOLS, YEAR_MINUTES, MarketSpec, NoSuchSymbol, latent
 
 DAY_US = 86_400_000_000
-MINUTE_US = 60_000_000
 PERPETUALS = {f"{s.partition('-')[0]}USDT": s for s in SYMBOLS}  # as Binance's futures venue writes them
 TICKER_S = 10  # seconds between two statements of a perpetual
 FUNDING_US = 8 * 3_600_000_000
@@ -41,7 +40,7 @@ def ticker(spec: MarketSpec, name: str, day: date) -> pl.DataFrame:
     """
     symbol, rng = _perpetual(spec, name, day, "ticker")
     n = 86_400 // TICKER_S
-    midnight = _midnight_us(day)
+    midnight = market._midnight_us(day)
     at = midnight + np.arange(n) * TICKER_S * 1_000_000 + rng.integers(0, 1_000_000, n)
     index = _price(spec, symbol, day, at)
     mark = index * (1 + _wander(rng, n, 360) * BASIS_BPS * 1e-4)
@@ -74,7 +73,7 @@ def liquidations(spec: MarketSpec, name: str, day: date) -> pl.DataFrame:
     size = np.abs(returns) / minutes["sigma"].to_numpy()
     orders = np.where(size > FORCED_SIGMAS, rng.poisson(np.minimum(size, 12.0)), 0)[:-1]
     minute = np.repeat(np.arange(len(orders)), orders)
-    midnight = _midnight_us(day)
+    midnight = market._midnight_us(day)
     # In the minute after the move: who is liquidated has seen it.
     at = np.sort(midnight + (minute + 1) * MINUTE_US + rng.integers(0, MINUTE_US - 100_000, len(minute)))
     falls = returns[minute] < 0
@@ -108,7 +107,7 @@ def _chain(spec: MarketSpec, currency: str, day: date) -> pl.DataFrame:
     symbol, step = OPTION_SYMBOLS[currency]
     rng = _generator(spec, symbol, day, "options")
     sigma = latent(spec, symbol, day, day)["sigma"].to_numpy() * np.sqrt(YEAR_MINUTES)
-    midnight = _midnight_us(day)
+    midnight = market._midnight_us(day)
     opened = _price(spec, symbol, day, np.array([midnight]))[0]
     listed = []
     for expiry in sorted({_friday(day + timedelta(days=n)) for n in EXPIRY_DAYS}):
@@ -118,7 +117,7 @@ def _chain(spec: MarketSpec, currency: str, day: date) -> pl.DataFrame:
     times = midnight + np.arange(0, 1_440, CHAIN_MINUTES) * MINUTE_US
     n = len(listed) * len(times)
     at = np.repeat(times, len(listed)) + np.sort(rng.integers(0, 20_000_000, (len(times), len(listed))), axis=1).ravel()
-    expiry_us = np.tile([_midnight_us(e) + 8 * 3_600_000_000 for e, _, _ in listed], len(times))
+    expiry_us = np.tile([market._midnight_us(e) + 8 * 3_600_000_000 for e, _, _ in listed], len(times))
     strike = np.tile([k for _, k, _ in listed], len(times))
     is_call = np.tile([c for _, _, c in listed], len(times))
     forward = _price(spec, symbol, day, at)
@@ -189,18 +188,13 @@ def _perpetual(spec: MarketSpec, name: str, day: date, stream: str) -> tuple[str
 
 
 def _generator(spec: MarketSpec, symbol: str, day: date, stream: str) -> np.random.Generator:
-    words = [spec.seed, *(zlib.crc32(word.encode()) for word in (symbol, day.isoformat(), stream))]
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence(words)))
-
-
-def _midnight_us(day: date) -> int:
-    return int(datetime.combine(day, time(), UTC).timestamp()) * 1_000_000
+    return market._generator(spec.seed, symbol, day.isoformat(), stream)
 
 
 def _price(spec: MarketSpec, symbol: str, day: date, at: np.ndarray) -> np.ndarray:
     # The latent price of the minute that is over, straight to that of the minute that runs.
     ends = latent(spec, symbol, day, day)["log_price"].to_numpy()
-    known = _midnight_us(day) + MINUTE_US * np.arange(1, 1_441)
+    known = market._midnight_us(day) + MINUTE_US * np.arange(1, 1_441)
     return np.exp(np.interp(at, known, ends))
 
 

@@ -33,7 +33,7 @@ https://doi.org/10.1093/jjfinec/nbt003 (theirs moves them at once, ours fifteen 
 
 import zlib
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 from functools import lru_cache
 
 import numpy as np
@@ -142,7 +142,7 @@ def tape(spec: MarketSpec, symbol: str, day: date) -> pl.DataFrame:
     Columns ts_exchange and ts_received (int64, µs since 1970), id (text, increasing), side of the aggressor
     ('buy', 'sell'), price (USD; the best ask or best bid in force at that exchange time), amount (base coin).
     """
-    return _tape(spec, _known(symbol), _existing(day))
+    return _tape(spec, known(symbol), _existing(day))
 
 
 def book(spec: MarketSpec, symbol: str, day: date) -> pl.DataFrame:
@@ -151,7 +151,7 @@ def book(spec: MarketSpec, symbol: str, day: date) -> pl.DataFrame:
     Columns ts_exchange and ts_received (int64, µs since 1970), is_snapshot (the day's first message), side
     ('bid', 'ask'), price (USD), amount (base coin). The rows of a message share both clocks, removals first.
     """
-    return _book(spec, _known(symbol), _existing(day))
+    return _book(spec, known(symbol), _existing(day))
 
 
 def snapshots(spec: MarketSpec, symbol: str, day: date) -> pl.DataFrame:
@@ -160,7 +160,7 @@ def snapshots(spec: MarketSpec, symbol: str, day: date) -> pl.DataFrame:
     Columns ts_exchange, ts_received, then for i < 25 asks[i].price, asks[i].amount, bids[i].price and
     bids[i].amount.
     """
-    quotes = _quotes(spec, _known(symbol), _existing(day))
+    quotes = _quotes(spec, known(symbol), _existing(day))
     last = slice(quotes.a_minute - 1, None, quotes.a_minute)
     columns = {"ts_exchange": quotes.ts_exchange[last], "ts_received": quotes.ts_received[last]}
     for level in range(LEVELS):
@@ -171,38 +171,6 @@ def snapshots(spec: MarketSpec, symbol: str, day: date) -> pl.DataFrame:
     return pl.DataFrame(columns)
 
 
-def quotes(spec: MarketSpec, symbol: str, day: date) -> pl.DataFrame:
-    """Return the best ask and bid after each message, in Tardis' quotes columns.
-
-    Columns ts_exchange and ts_received (int64, µs since 1970), ask_amount, ask_price, bid_price, bid_amount.
-    """
-    made = _quotes(spec, _known(symbol), _existing(day))
-    ask, bid = made.price(made.ask), made.price(made.bid)
-    sides = {"ask_amount": made.ask_size, "ask_price": ask, "bid_price": bid, "bid_amount": made.bid_size}
-    return pl.DataFrame({"ts_exchange": made.ts_exchange, "ts_received": made.ts_received, **sides})
-
-
-def candles(spec: MarketSpec, symbol: str, start: datetime, end: datetime, seconds: int) -> pl.DataFrame:
-    """Return the candles that open in [start, end), built from the tape by exchange time.
-
-    Columns ts (open time, UTC), open, high, low, close (USD), volume (base coin). ``seconds`` is 60 or
-    86,400. Empty minutes are absent, and so is everything before the epoch.
-    """
-    if seconds not in (60, 86_400):
-        raise ValueError(f"candles last 60 or 86400 seconds, not {seconds}")
-    if start.tzinfo is None or end.tzinfo is None:
-        raise ValueError("start and end need a time zone")
-    _known(symbol)
-    one_day = _day_candle if seconds == 86_400 else _minute_candles
-    first = max(start.astimezone(UTC).date(), EPOCH)  # frames of earlier days would be empty
-    last = (end.astimezone(UTC) - timedelta(microseconds=1)).date()
-    days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
-    frames = [one_day(spec, symbol, day) for day in days]
-    if not frames:
-        frames = [_ohlcv(_tape(spec, symbol, EPOCH).clear(), MINUTE_US)]
-    return pl.concat(frames).filter(pl.col("ts") >= start, pl.col("ts") < end)
-
-
 def latent(spec: MarketSpec, symbol: str, first_day: date, last_day: date) -> pl.DataFrame:
     """Return the hidden minutes of the days from ``first_day`` to ``last_day``, both included.
 
@@ -211,7 +179,7 @@ def latent(spec: MarketSpec, symbol: str, first_day: date, last_day: date) -> pl
     """
     if last_day < first_day:
         raise ValueError(f"last day {last_day} lies before first day {first_day}")
-    minutes = _minutes_of(spec, _known(symbol), _existing(first_day), last_day)
+    minutes = _minutes_of(spec, known(symbol), _existing(first_day), last_day)
     ts = _midnight_us(first_day) + MINUTE_US * np.arange(len(minutes.sigma))
     return pl.DataFrame(
         {
@@ -227,7 +195,7 @@ def latent(spec: MarketSpec, symbol: str, first_day: date, last_day: date) -> pl
 
 def mids(spec: MarketSpec, symbol: str, day: date) -> tuple[np.ndarray, np.ndarray]:
     """Return since when each mid of the primary venue was in force (int64, µs since 1970), and the mid (USD)."""
-    quotes = _quotes(spec, _known(symbol), _existing(day))
+    quotes = _quotes(spec, known(symbol), _existing(day))
     return quotes.ts_exchange, quotes.price(quotes.bid + quotes.ask) / 2
 
 
@@ -236,13 +204,14 @@ def hourly(spec: MarketSpec, symbol: str, until: date) -> pl.DataFrame:
     """Return the log price at the end of every hour from the epoch to ``until``: columns ts (hour's end), log_price."""
     days = (until - EPOCH).days
     # Years of minutes, of which one in sixty is kept: not through the cache, they would push the working days out.
-    minutes = _latent_minutes.__wrapped__(spec.seed, _known(symbol), -(-days // BLOCK_DAYS))
+    minutes = _latent_minutes.__wrapped__(spec.seed, known(symbol), -(-days // BLOCK_DAYS))
     ends = 60 * np.arange(1, 24 * days + 1)
     ts = pl.Series(_midnight_us(EPOCH) + MINUTE_US * ends).cast(pl.Datetime("us", "UTC"))
     return pl.DataFrame({"ts": ts, "log_price": minutes.open_log[ends]})
 
 
-def _known(symbol: str) -> str:
+def known(symbol: str) -> str:
+    """Return the symbol, or raise NoSuchSymbol."""
     if symbol not in SYMBOLS:
         raise NoSuchSymbol(f"the sandbox has no symbol {symbol!r}; it has {', '.join(SYMBOLS)}")
     return symbol
@@ -433,25 +402,3 @@ def _tape(spec: MarketSpec, symbol: str, day: date) -> pl.DataFrame:
         pl.col("id").cast(pl.String),
         pl.when("side").then(pl.lit("buy")).otherwise(pl.lit("sell")).alias("side"),
     )
-
-
-def _ohlcv(trades: pl.DataFrame, width_us: int) -> pl.DataFrame:
-    ts = (pl.col("ts_exchange") // width_us * width_us).cast(pl.Datetime("us", "UTC")).alias("ts")
-    price, volume = pl.col("price"), pl.col("amount").sum().round(8).alias("volume")
-    return trades.group_by(ts, maintain_order=True).agg(
-        price.first().alias("open"),
-        price.max().alias("high"),
-        price.min().alias("low"),
-        price.last().alias("close"),
-        volume,
-    )
-
-
-@lru_cache(maxsize=16)
-def _minute_candles(spec: MarketSpec, symbol: str, day: date) -> pl.DataFrame:
-    return _ohlcv(_tape(spec, symbol, day), MINUTE_US)
-
-
-@lru_cache(maxsize=2_048)  # one row each, and a request for daily candles wants hundreds of days
-def _day_candle(spec: MarketSpec, symbol: str, day: date) -> pl.DataFrame:
-    return _ohlcv(_tape(spec, symbol, day), DAY_MINUTES * MINUTE_US)

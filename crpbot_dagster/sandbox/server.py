@@ -47,7 +47,9 @@ from crpbot_dagster.sandbox import (
     kraken_futures,
 )
 from crpbot_dagster.sandbox import market as simulated
+from crpbot_dagster.sandbox.candles import candles
 from crpbot_dagster.sandbox.market import MarketSpec
+from crpbot_dagster.sandbox.quotes import quotes
 from crpbot_dagster.sandbox.world import NotServed, World
 
 VENUE = "coinbase"  # the simulated market's own
@@ -68,7 +70,7 @@ MAKERS = {
     (VENUE, "trades"): simulated.tape,
     (VENUE, "incremental_book_L2"): simulated.book,
     (VENUE, "book_snapshot_25"): simulated.snapshots,
-    (VENUE, "quotes"): simulated.quotes,
+    (VENUE, "quotes"): quotes,
     ("binance-futures", "derivative_ticker"): derivatives.ticker,
     ("binance-futures", "liquidations"): derivatives.liquidations,
     ("deribit", "options_chain"): derivatives.options_chain,
@@ -131,7 +133,7 @@ class Simulation(World):
         over = datetime.combine(self.unfinished(), datetime.min.time(), UTC)
         try:
             with self.lock:
-                return simulated.candles(self.market, product, start, min(end, over), seconds)
+                return candles(self.market, product, start, min(end, over), seconds)
         except simulated.NoSuchSymbol as error:
             raise NotServed(str(error)) from error
 

@@ -3,8 +3,9 @@
 The only place where the deciders' types meet Dagster and the lake. Not here: decisions (``work.py`` and beside it).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
+from typing import Literal
 
 import dagster as dg
 
@@ -63,6 +64,22 @@ def run_request(request: Request) -> dg.RunRequest:
             # A failed step waits for the sensor's next attempt; a process that died is started again by Dagster.
             "dagster/retry_on_asset_or_op_failure": "false",
         },
+    )
+
+
+Scope = Literal["symbols", "market"]
+"""Whose work an asker asks for: a job of Dagster has one kind of partitions, so the market has askers of its own."""
+
+SCOPES: tuple[Scope, ...] = ("symbols", "market")
+TABLES_OF: Mapping[Scope, tuple[str, ...]] = {"symbols": (*DAY_TABLES, *LABEL_TABLES), "market": MARKET_TABLES}
+
+
+def scoped(plan: Plan, scope: Scope) -> Plan:
+    """Return the part of a plan that is the symbols', or the market's."""
+    is_market = scope == "market"
+    return Plan(
+        tuple(r for r in plan.requests if (r.symbol == MARKET_WIDE) == is_market),
+        tuple(w for w in plan.waits if w.startswith(MARKET_WIDE) == is_market),
     )
 
 
@@ -147,24 +164,31 @@ def state(instance: dg.DagsterInstance, lake: Lake, config: Settings) -> State:
         held = lake.days("features/v5", symbol)
         spans[symbol] = Span(held[0], held[-1]) if held else None
         if spans[symbol] is not None:
-            found |= _days(lake, symbol, days, instruments.primary(symbol, config.primary).source)
+            found |= _days(lake, symbol, days, instruments.primary(symbol, config.primary))
     known = [s for s in spans.values() if s is not None]
     if known and MARKET_TABLES:
         spans[MARKET_WIDE] = Span(min(s.first for s in known), max(s.last for s in known))
-        absent = {d: frozenset(t for t in MARKET_TABLES if lake.missing(t, MARKET_WIDE, [d])) for d in days}
-        found |= {(MARKET_WIDE, d): Day(absent[d]) for d in days}
+        lacking = {t: set(days) - _settled(lake.held(t, MARKET_WIDE, days), t) for t in MARKET_TABLES}
+        found |= {(MARKET_WIDE, d): Day(frozenset(t for t in lacking if d in lacking[t])) for d in days}
     return State(now, config.start_day, spans, found, busy, tried)
 
 
-def _days(lake: Lake, symbol: str, days: Sequence[date], source: str) -> dict[tuple[str, date], Day]:
+def _settled(held: Mapping[date, str], table: str) -> set[date]:
+    """Return the days that are not asked for again: of a source, those of which more is still to come are."""
+    return {d for d, state in held.items() if state != "partial" or not table.startswith("raw/")}
+
+
+def _days(lake: Lake, symbol: str, days: Sequence[date], primary: instruments.Primary) -> dict[tuple[str, date], Day]:
+    aside = beside(primary)
     absent: dict[date, set[str]] = {d: set() for d in days}
     late: set[date] = set()
     for table in (*DAY_TABLES, *LABEL_TABLES):
         there = lake.held(table, symbol, days)
+        whole = _settled(there, table) if table in aside else set(there)
         for day in days:
-            if day not in there:
+            if day not in whole:
                 absent[day].add(table)
-        if table in tables_from(source):
+        if table in tables_from(primary.source):
             late |= {d for d, why in there.items() if why == "missing"}
     verdicts = lake.days("promotion/promoted_model", symbol)
     for day in days:

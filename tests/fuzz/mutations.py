@@ -160,7 +160,8 @@ def spoil_parquet(payload: bytes, drawn: list[Op]) -> bytes:
         elif frame.width and frame.height:
             here = pl.int_range(pl.len()) == n if op.what == "cell" else pl.lit(True)
             own = frame.schema[name]
-            spoilt = pl.lit(text_of(value)) if op.value % 2 else pl.lit(text_of(value)).cast(own, strict=False)
+            unlike = pl.lit(None) if own in (pl.Boolean, pl.Null) else pl.lit(text_of(value)).cast(own, strict=False)
+            spoilt = pl.lit(text_of(value)) if op.value % 2 else unlike
             kept = pl.col(name).cast(pl.String, strict=False) if op.value % 2 else pl.col(name)
             if own.is_float() and op.value % 3 == 0:
                 spoilt, kept = pl.lit((float("nan"), float("inf"), -0.0, 1e300)[op.value % 4]), pl.col(name)

@@ -15,10 +15,12 @@ from raw.lake_frames import handed_over
 from crpbot_dagster.assets.raw import crypto_lake as lake
 from crpbot_dagster.assets.raw import tardis, tardis_derivatives
 from crpbot_dagster.assets.raw.candle_files import candles_of
-from crpbot_dagster.assets.raw.dataset_file import DamagedFile, Layout, parse
+from crpbot_dagster.assets.raw.dataset_file import DamagedFile, Layout, parse, received_on
+from crpbot_dagster.assets.raw.jumps import without_jumps
 from crpbot_dagster.assets.raw.minute_file import open_file, read_day
 from crpbot_dagster.resources.crypto_lake import UNREADABLE
-from crpbot_dagster.sandbox.market import MarketSpec, candles
+from crpbot_dagster.sandbox.candles import candles
+from crpbot_dagster.sandbox.market import MarketSpec
 from crpbot_dagster.sandbox.server import MAKERS, Simulation
 from crpbot_dagster.tables import TABLES
 
@@ -49,10 +51,11 @@ def dataset(table: str, layout: Layout, shape: Shape) -> Parser:
             path = Path(folder) / "file.csv.gz"
             path.write_bytes(payload)
             blank = tardis.has_no_text(path)
-            parsed = tardis.nothing_sent(layout) if blank else parse(path, layout, Path(folder) / "staged.parquet")
+            own = received_on(layout, DAY)
+            parsed = tardis.nothing_sent(layout) if blank else parse(path, own, Path(folder) / "staged.parquet")
             repeated = 0
             if layout is tardis.TRADES:
-                parsed, repeated = tardis.deduplicated(parsed)
+                parsed, repeated = tardis.deduplicated(without_jumps(parsed))
             kept = as_held(shape(parsed.frame).collect(), table)
         return Outcome(kept, parsed.rows, parsed.refused.height, repeated)
 
@@ -71,11 +74,11 @@ def read_candles(payload: bytes, kind: str) -> Outcome:
     with TemporaryDirectory() as folder:
         path = Path(folder) / f"BTC-USD.{kind}"
         path.write_bytes(payload)
-        days = {day: read_day(path, day) for day in open_file(path).lines}
+        days = {day: read_day(path, day) for day in {DAY, *open_file(path).lines}}
         rows = pl.scan_parquet(path).select(pl.len()).collect().item() if kind == "parquet" else lines_of(payload) - 1
-    parts = [candles_of({"bitfinex": found}, SYMBOL, day) for day, found in days.items()]
     refused, repeated = (sum(n) for n in zip(*((d.refused.height, d.repeated) for d in days.values()), strict=True))
-    return Outcome(pl.concat(parts), rows, refused, repeated)
+    elsewhere = sum(d.candles.height for day, d in days.items() if day != DAY)  # rows of other partitions
+    return Outcome(candles_of({"bitfinex": days[DAY]}, SYMBOL, DAY), rows - elsewhere, refused, repeated)
 
 
 def lines_of(payload: bytes) -> int:
@@ -99,7 +102,7 @@ def handed(table: str, layout: Layout, shape: Shape) -> Parser:
             frame = pl.from_pandas(pq.ParquetFile(io.BytesIO(payload)).read().to_pandas())
         except (*UNREADABLE, OSError) as error:
             raise DamagedFile(str(error)) from error
-        parsed, repeated = lake.parse(frame, layout, shape)
+        parsed, repeated = lake.parse(frame, layout, shape, DAY)
         return Outcome(as_held(parsed.frame.collect(), table), frame.height, parsed.refused.height, repeated)
 
     return Parser(table, "parquet", parquet(handed_over(MARKET, layout.data_type, DAY).head(ROWS)), read)

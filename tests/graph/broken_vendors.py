@@ -8,7 +8,8 @@ from raw.lake_frames import handed_over
 
 from crpbot_dagster.assets.raw import crypto_lake as lake
 from crpbot_dagster.sandbox import derivatives
-from crpbot_dagster.sandbox.market import MarketSpec, quotes
+from crpbot_dagster.sandbox.market import MarketSpec
+from crpbot_dagster.sandbox.quotes import quotes
 
 Break = Callable[[pl.DataFrame], pl.DataFrame] | dict[str, float]
 
@@ -75,6 +76,6 @@ def sound(market: MarketSpec) -> dict[str, pl.DataFrame]:
         ),
     }
     for name, (layout, shape) in LAKE_SHAPES.items():
-        parsed, _ = lake.parse(handed_over(market, layout.data_type, DAY), layout, shape)
+        parsed, _ = lake.parse(handed_over(market, layout.data_type, DAY), layout, shape, DAY)
         made[f"raw/crypto_lake_{name}"] = parsed.frame.collect()
     return made

@@ -20,7 +20,8 @@ from crpbot_dagster.assets.features.price import v4
 from crpbot_dagster.assets.raw.tardis import LEVEL_NAMES
 from crpbot_dagster.resources.door import Door
 from crpbot_dagster.resources.lake import Built, Lake
-from crpbot_dagster.sandbox.market import book, candles, snapshots, tape
+from crpbot_dagster.sandbox.candles import candles
+from crpbot_dagster.sandbox.market import book, snapshots, tape
 from crpbot_dagster.tables import TABLES
 from crpbot_dagster.tables.schema import Check
 

@@ -106,8 +106,8 @@ def test_both_vendors_recorded_the_same_market(name: str, s3: str, listings: Pat
 
 
 def test_the_book_replays_as_tardis_s_does() -> None:
-    parsed, _ = parse(handed_over(MARKET, "book_delta_v2", DAY), BOOK, book_from)
-    ticks, _ = parse(handed_over(MARKET, "trades", DAY), TRADES, trades_from)
+    parsed, _ = parse(handed_over(MARKET, "book_delta_v2", DAY), BOOK, book_from, DAY)
+    ticks, _ = parse(handed_over(MARKET, "trades", DAY), TRADES, trades_from, DAY)
     minutes = book_1m(parsed.frame, ticks.frame, DAY)
     assert minutes["valid_frac"].drop_nulls().mean() > 0.999 and minutes["crossed_n"].sum() == 0
 
@@ -237,7 +237,7 @@ def test_a_source_that_hangs_or_is_not_served_ends_in_a_named_error(tmp_path: Pa
 # --- the frames that lakeapi hands over ---------------------------------------------------------------
 
 
-def trades(**columns: object) -> pl.DataFrame:
+def trades(rows: int = 4, **columns: object) -> pl.DataFrame:
     sound = {
         "origin_time": START + pl.duration(seconds="n"),
         "received_time": START + pl.duration(seconds="n", milliseconds=9),
@@ -246,11 +246,11 @@ def trades(**columns: object) -> pl.DataFrame:
         "price": pl.lit(100.0),
         "quantity": pl.lit(1.0),
     }
-    return pl.DataFrame({"n": range(4)}).with_columns(**(sound | columns)).drop("n")
+    return pl.DataFrame({"n": range(rows)}).with_columns(**(sound | columns)).drop("n")
 
 
 def at(row: int, value: object) -> pl.Expr:
-    return pl.when(pl.col("n") == row).then(pl.lit(value))
+    return pl.when(pl.col("n") == row).then(value if isinstance(value, pl.Expr) else pl.lit(value))
 
 
 @pytest.mark.parametrize(
@@ -267,28 +267,37 @@ def at(row: int, value: object) -> pl.Expr:
 def test_a_bad_row_is_refused_alone_with_its_reason(column: str, bad: object) -> None:
     sound = {"price": 100.0, "quantity": 1.0, "side": "buy", "received_time": START}[column]
     otherwise = sound if isinstance(sound, pl.Expr) else pl.lit(sound)
-    parsed, repeated = parse(trades(**{column: at(2, bad).otherwise(otherwise)}), TRADES, trades_from)
+    parsed, repeated = parse(trades(**{column: at(2, bad).otherwise(otherwise)}), TRADES, trades_from, DAY)
     assert parsed.refused["line_n"].to_list() == [3] and column in parsed.refused["reason"][0]
     assert f'"{column}"' in parsed.refused["text"][0]
     assert parsed.frame.collect().height == 3 and repeated == 0
 
 
+def test_a_row_of_another_day_a_wrong_clock_and_a_lone_leap_are_refused() -> None:
+    another = at(0, START - pl.duration(days=2)).otherwise(START + pl.duration(seconds="n"))
+    early = at(2, START + pl.duration(minutes=2)).otherwise(START)
+    leap = at(2, 100_000.0).otherwise(100.0)
+    for column, value, row in (("received_time", another, 1), ("origin_time", early, 3), ("price", leap, 3)):
+        parsed, _ = parse(trades(9, **{column: value}), TRADES, trades_from, DAY)
+        assert parsed.refused["line_n"].to_list() == [row] and parsed.frame.collect().height == 8, column
+
+
 def test_a_trade_delivered_twice_is_kept_once_and_two_prices_of_one_id_not_at_all() -> None:
-    twice, dropped = parse(trades(trade_id=pl.col("n") // 2), TRADES, trades_from)
+    twice, dropped = parse(trades(trade_id=pl.col("n") // 2), TRADES, trades_from, DAY)
     assert dropped == 2 and twice.frame.collect()["trade_id"].to_list() == ["0", "1"]
-    torn, dropped = parse(trades(trade_id=pl.lit("a"), price=100.0 + pl.col("n")), TRADES, trades_from)
+    torn, dropped = parse(trades(trade_id=pl.lit("a"), price=100.0 + pl.col("n")), TRADES, trades_from, DAY)
     assert dropped == 0 and torn.refused.height == 4
 
 
 def test_an_unknown_aggressor_is_null_and_an_absent_exchange_time_is_the_recorder_s() -> None:
     nothing = pl.lit(-1).cast(pl.Datetime("ns"))  # cryptofeed's "none", in nanoseconds since 1970
     frame = trades(side=pl.lit(None, pl.String), origin_time=pl.when(pl.col("n") > 1).then(nothing))
-    rows = parse(frame, TRADES, trades_from)[0].frame.collect()
+    rows = parse(frame, TRADES, trades_from, DAY)[0].frame.collect()
     assert rows.height == 4 and rows["side"].is_null().all() and rows["ts_exchange"].equals(rows["ts_received"])
 
 
 def test_rows_out_of_order_are_put_in_order_of_receipt() -> None:
-    rows = parse(trades().reverse(), TRADES, trades_from)[0].frame.collect()
+    rows = parse(trades().reverse(), TRADES, trades_from, DAY)[0].frame.collect()
     assert rows["ts_received"].is_sorted() and rows["seq"].to_list() == [0, 1, 2, 3]
 
 
@@ -323,12 +332,12 @@ def test_only_a_first_message_that_sets_the_whole_book_is_a_snapshot(
         (100.0 + pl.col("n")).alias("price"),
         pl.when(pl.lit(removed) & (pl.col("n") == 3)).then(0.0).otherwise(1.0).alias("size"),
     )
-    found = parse(rows, BOOK, book_from)[0].frame.collect()
+    found = parse(rows, BOOK, book_from, DAY)[0].frame.collect()
     assert found["is_snapshot"].to_list() == [is_snapshot] * n + [False] * 60
     assert found["side"].head(2).to_list() == ["bid", "ask"] and (found["amount"] == 0).sum() == removed
 
 
 def test_funding_without_a_prediction_or_a_next_time_is_null() -> None:
     frame = handed_over(MARKET, "funding", DAY).head(5).with_columns(next_funding_time=pl.lit(None, pl.Datetime("ns")))
-    rows = parse(frame, FUNDING, funding_from)[0].frame.collect()
+    rows = parse(frame, FUNDING, funding_from, DAY)[0].frame.collect()
     assert rows.height == 5 and rows.select("funding_ts", "predicted_funding_rate").null_count().row(0) == (5, 5)

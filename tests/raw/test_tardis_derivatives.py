@@ -273,7 +273,7 @@ def test_an_answer_that_may_change_is_no_state_of_the_day(code: int) -> None:
 def refusing(code: int, asked: list[str]) -> Starlette:
     def refuse(request) -> Response:
         asked.append(request.url.path)
-        return Response("{}", code, {"retry-after": "60"})
+        return Response("{}", code, {"retry-after": "60"} if code in (429, 503) else {})
 
     return Starlette(routes=[Route("/v1/{path:path}", refuse)])
 

@@ -10,7 +10,7 @@ import requests
 from faults.cases_http import asked, refusal
 from faults.server import NOON, FakeTime, answer, host, script
 
-from crpbot_dagster.resources import politeness
+from crpbot_dagster.resources import deadline, politeness
 from crpbot_dagster.resources.deadline import within
 from crpbot_dagster.resources.hosts import SPACING
 from crpbot_dagster.resources.politeness import Politeness, SourceError, redacted, retry_after, without
@@ -203,7 +203,7 @@ def test_what_is_secret_in_an_address_or_a_text_is_masked() -> None:
 def test_a_total_time_ends_any_work_and_the_watch_ends_it_sooner(monkeypatch: pytest.MonkeyPatch) -> None:
     import threading
 
-    monkeypatch.setattr(politeness, "WATCH_S", 0.01)
+    monkeypatch.setattr(deadline, "WATCH_S", 0.01)
     never = threading.Event()
     assert within(5, lambda: 7) == 7
     with pytest.raises(ZeroDivisionError):

@@ -55,7 +55,7 @@ def test_a_killed_backfill_goes_on_where_it_was(tmp_path: Path) -> None:
     assert {t: commits(crpbot, t) for t in before} == before
 
     one = ("backfill", "--symbols", SYMBOL, "--from", str(DAYS[1]), "--to", str(DAYS[1]), "--again")
-    plan = crpbot.json(*one, "--dry-run")["plan"][0]
+    plan = next(p for p in crpbot.json(*one, "--dry-run")["plan"] if p["symbol"] == SYMBOL)
     assert plan["source_days"] == 2  # the day, and the one it looks back on
     assert crpbot(*one).returncode == 0
     assert commits(crpbot, LAST_TABLE)[DAYS[1]] == 2

@@ -81,11 +81,12 @@ EXERCISED: dict[str, How] = {
     "make demo": make("crpbot demo"),
     "make test": make("ruff check", "mypy", "pytest"),
     "crpbot run --symbols BTC-USD --to 2024-01-07 --dry-run": literally(0, "would run on sandbox data", "2024-01-07"),
-    "crpbot backfill --symbols BTC-USD --from 2023-11-20 --to 2023-11-22": literally(0, "0 days to build, 3 of 3 held"),
+    "crpbot backfill --symbols BTC-USD --from 2023-11-20 --to 2023-11-22": literally(0, "1 days to build, 2 of 3 held"),
     "crpbot train BTC --epochs 20": literally(0, "verdict of 2023-11-29", "logistic_v5 │ trained"),
     "crpbot evaluate BTC": literally(0, "judged on 2023-11-29", "95 % interval", "logistic_v5 │ 6"),
     "crpbot promote BTC": literally(0, "BTC-USD PROMOTE", "accuracy_frac >= the threshold 0.58"),
     "crpbot report BTC": when("promotion/report" in TABLES, "the report", literally(0, "/reports/", ".html")),
+    "crpbot compare v4 v5 --symbol BTC-USD": literally(0, "v5", "points"),
     "crpbot rollback BTC": when(
         hasattr(Experiments, "rollback"), "rollback", literally(0, "version 2 was in force, version 1 is in force now")
     ),
@@ -94,6 +95,7 @@ EXERCISED: dict[str, How] = {
         0, "2023-11-18", "12 rows"
     ),
     "crpbot doctor": literally(0, "sandbox, seed 7", "next: "),
+    "crpbot doctor --calendar": literally(0, "kraken_trades", "fear_greed", "not configured"),
     "crpbot alerts test": when(ALERTS, "alerts", literally(0, "alerts.jsonl")),
     "crpbot dev": elsewhere(test_serving.test_dev_serves_ui_reports_and_mlflow_and_leaves_nothing_behind),
     "crpbot sandbox serve": elsewhere(test_serving.test_the_sandbox_serves_alone_until_ctrl_c),

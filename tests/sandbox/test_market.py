@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 
 from crpbot_dagster.sandbox import market
+from crpbot_dagster.sandbox.candles import candles
 from crpbot_dagster.sandbox.market import EPOCH, SYMBOLS, MarketSpec
 
 SPEC = MarketSpec(seed=20_240_131, density=1.0)
@@ -138,7 +139,7 @@ def test_what_does_not_exist_is_refused_clearly():
     with pytest.raises(market.NoSuchSymbol, match="DOGE-USD"):
         market.book(SPEC, "DOGE-USD", DAY)
     with pytest.raises(ValueError, match="60 or 86400"):
-        market.candles(SPEC, "BTC-USD", *(datetime(2023, 9, n, tzinfo=UTC) for n in (1, 2)), 300)
+        candles(SPEC, "BTC-USD", *(datetime(2023, 9, n, tzinfo=UTC) for n in (1, 2)), 300)
     with pytest.raises(ValueError, match="density"):
         MarketSpec(seed=1, density=0.0)
 
@@ -324,7 +325,7 @@ def test_prices_and_amounts_are_exact_decimals(symbol, decimals):
 
 def test_minute_candles_equal_the_tape():
     start = datetime(2023, 10, 5, 23, 30, tzinfo=UTC)
-    got = market.candles(SPEC, "BTC-USD", start, start + timedelta(hours=1), 60)
+    got = candles(SPEC, "BTC-USD", start, start + timedelta(hours=1), 60)
     trades = pl.concat([market.tape(SPEC, "BTC-USD", day) for day in (DAY, DAY + timedelta(days=1))])
     assert got["ts"].min() >= start and got["ts"].max() < start + timedelta(hours=1)
     for row in got.iter_rows(named=True):
@@ -340,12 +341,12 @@ def test_minute_candles_equal_the_tape():
 def test_empty_minutes_are_absent_and_days_add_up():
     thin = MarketSpec(seed=SPEC.seed, density=0.05)
     start, end = datetime(2023, 8, 30, tzinfo=UTC), datetime(2023, 9, 3, tzinfo=UTC)
-    minute, daily = (market.candles(thin, "BTC-USD", start, end, seconds) for seconds in (60, 86_400))
+    minute, daily = (candles(thin, "BTC-USD", start, end, seconds) for seconds in (60, 86_400))
     assert 0.3 < minute.height / (2 * 1_440) < 0.6
     assert daily["ts"].to_list() == [datetime(2023, 9, 1, tzinfo=UTC), datetime(2023, 9, 2, tzinfo=UTC)]
     folded = minute.group_by(pl.col("ts").dt.truncate("1d"), maintain_order=True).agg(
         pl.col("open").first(), pl.col("high").max(), pl.col("low").min(), pl.col("close").last()
     )
     assert folded.equals(daily.drop("volume"))
-    before = market.candles(thin, "BTC-USD", start, datetime(2023, 8, 31, tzinfo=UTC), 60)
+    before = candles(thin, "BTC-USD", start, datetime(2023, 8, 31, tzinfo=UTC), 60)
     assert before.is_empty() and before.schema == minute.schema

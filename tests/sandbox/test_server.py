@@ -14,6 +14,7 @@ import tardis_dev
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from crpbot_dagster.sandbox import market
+from crpbot_dagster.sandbox.candles import candles
 from crpbot_dagster.sandbox.market import MarketSpec
 from crpbot_dagster.sandbox.server import create_app, serve
 from crpbot_dagster.tables.raw import MAX_QUARANTINE_SHARE
@@ -163,7 +164,7 @@ def test_ccxt_fetches_candles_and_asks_for_nothing_else(timeframe, seconds, sinc
         got = coinbase(base).fetch_ohlcv("BTC/USD", timeframe, since=millis(*since), limit=300)
     assert seen == ["/api/v3/brokerage/market/products/BTC-USD/candles"]
     start = datetime(*since, tzinfo=UTC)
-    expected = market.candles(SPEC, "BTC-USD", start, datetime(2023, 10, 10, tzinfo=UTC), seconds)
+    expected = candles(SPEC, "BTC-USD", start, datetime(2023, 10, 10, tzinfo=UTC), seconds)
     rows = expected.with_columns(pl.col("ts").dt.epoch("ms")).rows()
     end = millis(*since) + 300 * seconds * 1000
     assert got == [list(row) for row in rows if row[0] <= end][:300]

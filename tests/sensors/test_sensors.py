@@ -13,8 +13,9 @@ import pytest
 from crpbot_dagster import definitions, partitions
 from crpbot_dagster.assets import EVALUATION_TABLES, ROUTE
 from crpbot_dagster.instance import lake_of
+from crpbot_dagster.instruments import Primary
 from crpbot_dagster.resources.lake import Lake
-from crpbot_dagster.sensors import facts
+from crpbot_dagster.sensors import facts, work
 from crpbot_dagster.sensors.backfill import catch_up_sensor
 from crpbot_dagster.sensors.promotion import promotion_sensor
 from crpbot_dagster.sensors.retraining import retraining_sensor
@@ -22,6 +23,7 @@ from crpbot_dagster.sensors.schedules import daily_schedule
 from crpbot_dagster.sensors.work import Attempt, Request
 from crpbot_dagster.settings import Settings
 from crpbot_dagster.tables import TABLES
+from crpbot_dagster.tables.schema import MARKET_WIDE
 
 SYMBOL, FIRST, TODAY = "BTC-USD", date(2024, 1, 20), date(2024, 2, 10)
 SMALL = {"symbols": '["BTC-USD"]', "start_day": "2024-01-01", "retrain_after_days": "20"}
@@ -41,8 +43,10 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 def publish(lake: Lake, table: str, day: date, state: str = "complete") -> None:
-    row = {"symbol": [SYMBOL], "day": [day]} if state == "complete" else {"symbol": [], "day": []}
+    row = {"symbol": [SYMBOL], "day": [day]} if state in ("complete", "partial") else {"symbol": [], "day": []}
     frame = pl.DataFrame(row, schema={"symbol": pl.String, "day": pl.Date})
+    if TABLES[table].is_market_wide:
+        frame = frame.drop("symbol")
     rest = [pl.lit(None, t).alias(n) for n, t in TABLES[table].schema.items() if n not in ("symbol", "day")]
     lake.publish(table, frame.with_columns(rest), SYMBOL, day, state)
 
@@ -53,7 +57,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("template") / "lake"
     made = Lake(url=str(folder), market="sandbox, seed 7, density 1", start_day="2024-01-01")
     days = [TODAY - timedelta(days=i) for i in range(1, 11)]
-    for table in facts.DAY_TABLES:
+    for table in (*facts.DAY_TABLES, *facts.MARKET_TABLES):
         look_back = [days[-1] - timedelta(days=i) for i in range(1, 8)] if table == "bars/volume_1d" else []
         for day in days + look_back:
             publish(made, table, day)
@@ -97,16 +101,18 @@ def requests(answer: object) -> list[dg.RunRequest]:
 
 def test_every_sensor_and_the_schedule_are_on_and_named() -> None:
     sensors = {s.name: s for s in definitions.defs.sensors}
-    assert set(sensors) == {"catch_up", "retraining", "promotion", "alerts"}
+    assert set(sensors) == {"catch_up", "catch_up_market", "retraining", "promotion", "alerts"}
     assert all(s.default_status == dg.DefaultSensorStatus.RUNNING for s in sensors.values())
-    (schedule,) = definitions.defs.schedules
-    assert (schedule.name, schedule.cron_schedule) == ("daily", "30 6 * * *")
-    assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
+    assert {s.name for s in definitions.defs.schedules} == {"daily", "daily_market"}
+    for schedule in definitions.defs.schedules:
+        assert schedule.cron_schedule == "30 6 * * *"
+        assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
 
 
 def test_every_table_of_the_route_is_somebodys_work() -> None:
     asked = {
-        *facts.DAY_TABLES, *facts.LABEL_TABLES, *facts.TRAINING_TABLES, *EVALUATION_TABLES, *facts.PROMOTION_TABLES
+        *facts.DAY_TABLES, *facts.LABEL_TABLES, *facts.TRAINING_TABLES, *EVALUATION_TABLES, *facts.PROMOTION_TABLES,
+        *facts.MARKET_TABLES,
     }  # fmt: skip
     assert asked == {"/".join(a.key.path) for stage in ROUTE.values() for a in stage}
 
@@ -193,8 +199,11 @@ def test_every_source_knows_its_raw_tables() -> None:
 def test_the_schedule_asks_for_a_new_day_and_the_sensor_does_not_ask_again(config, instance, lake) -> None:
     config.clock.write_text("2024-02-11T06:30:00+00:00")
     schedule, context = daily_schedule(config, lake), dg.build_schedule_context(instance=instance)
-    (request,) = schedule(context)
-    assert request.run_key == "day|BTC-USD|2024-02-10|1"
+    sources, request = schedule(context)
+    assert (sources.run_key, request.run_key) == ("sources|BTC-USD|2024-02-10|1", "day|BTC-USD|2024-02-10|1")
+    assert sources.tags["dagster/priority"] > request.tags["dagster/priority"]
+    (market,) = daily_schedule(config, lake, "market")(context)
+    assert (market.run_key, market.partition_key) == ("day|market|2024-02-10|1", "2024-02-10")
     assert catch_up_sensor(config, lake)(dg.build_sensor_context(instance=instance)).run_requests == []
     made(instance, request, dg.DagsterRunStatus.STARTED)
     config.clock.write_text("2024-02-11T07:30:00+00:00")
@@ -250,4 +259,16 @@ def test_long_waits_are_cut_to_what_a_person_reads() -> None:
 def test_a_missing_day_is_late_where_its_table_is_the_primary_source(config, lake, source: str, late: bool) -> None:
     day = date(2024, 2, 9)
     publish(lake, "raw/candle_files", day, "missing")
-    assert facts._days(lake, SYMBOL, [day], source)[SYMBOL, day].is_late == late
+    primary = Primary("coinbase", source)
+    assert facts._days(lake, SYMBOL, [day], primary)[SYMBOL, day].is_late == late
+
+
+def test_a_source_of_which_more_is_to_come_is_asked_again_and_the_primary_one_is_not(config, instance, lake) -> None:
+    day = TODAY - timedelta(days=2)
+    for table in ("raw/attention", "raw/traditional_markets", "raw/tardis_trades"):
+        publish(lake, table, day, "partial")
+    state = facts.state(instance, lake, config)
+    assert state.days[SYMBOL, day].absent == {"raw/attention"}
+    assert state.days[MARKET_WIDE, day].absent == {"raw/traditional_markets"}
+    asked = [(r.symbol, r.kind, r.tables[0]) for r in work.catch_up(state, facts.rules(config)).requests]
+    assert asked == [(SYMBOL, "sources", "raw/attention"), (MARKET_WIDE, "day", "raw/traditional_markets")]

@@ -13,7 +13,9 @@ one taker order at one price are one row. Source: https://crypto-lake.com/data/
 import functools
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from datetime import time as clock_time
 
 import dagster as dg
 import polars as pl
@@ -22,11 +24,13 @@ from crpbot_dagster import instruments, settings
 from crpbot_dagster.assets.checks import table_asset
 from crpbot_dagster.assets.raw.dataset_file import EARLIEST_US, LATEST_US, DamagedFile, Layout, Parsed, positive
 from crpbot_dagster.assets.raw.early import require_over
+from crpbot_dagster.assets.raw.jumps import without_jumps
 from crpbot_dagster.assets.raw.records import land, nothing
 from crpbot_dagster.assets.raw.tardis import F64, deduplicated, from_zero, if_said
 from crpbot_dagster.partitions import split
 from crpbot_dagster.resources.crypto_lake import CryptoLake
 from crpbot_dagster.resources.lake import Built, Lake
+from crpbot_dagster.tables.raw import CLOCK_SKEW_REFUSE_S
 
 READY_AFTER = timedelta(days=1)
 SNAPSHOT_LEVELS = 20  # a side, as many as the vendor's own snapshots have
@@ -128,6 +132,18 @@ def read_frame(frame: pl.DataFrame, layout: Layout) -> Parsed:
     return Parsed(kept.lazy(), refused, frame.height)
 
 
+def _received_on(layout: Layout, day: date) -> Layout:
+    # The vendor does not say by which clock it cuts its files: a minute's grace at both ends.
+    start, grace = datetime.combine(day, clock_time()), timedelta(seconds=CLOCK_SKEW_REFUSE_S)
+    received = pl.col("received_time")
+    rules = {
+        "received_time is not on the file's day": received.is_between(start - grace, start + timedelta(days=1) + grace),
+        f"received more than {CLOCK_SKEW_REFUSE_S:.0f} s before it happened": _is_absent("origin_time")
+        | (received - pl.col("origin_time") >= -grace),
+    }
+    return replace(layout, rules=dict(layout.rules) | rules)
+
+
 def _fits(has: pl.DataType, wanted: pl.DataType) -> bool:
     if has in (pl.Null, wanted):
         return True
@@ -186,18 +202,20 @@ liquidations_from = _shaped(
 )
 
 
-def parse(frame: pl.DataFrame, layout: Layout, shape: Callable[[pl.LazyFrame], pl.LazyFrame]) -> tuple[Parsed, int]:
-    """Return the client's frame under the platform's names, and how many trades were there twice.
+def parse(
+    frame: pl.DataFrame, layout: Layout, shape: Callable[[pl.LazyFrame], pl.LazyFrame], day: date
+) -> tuple[Parsed, int]:
+    """Return the client's frame of ``day`` under the platform's names, and how many trades were there twice.
 
     Raises
     ------
     DamagedFile
         The frame is not of the layout.
     """
-    parsed, repeated = read_frame(frame, layout), 0
+    parsed, repeated = read_frame(frame, _received_on(layout, day)), 0
     if layout is TRADES:
         named = parsed.frame.rename({"trade_id": "id", "quantity": "amount"})
-        parsed, repeated = deduplicated(Parsed(named, parsed.refused, parsed.rows))
+        parsed, repeated = deduplicated(without_jumps(Parsed(named, parsed.refused, parsed.rows)))
     return Parsed(shape(parsed.frame), parsed.refused, parsed.rows), repeated
 
 
@@ -235,7 +253,7 @@ def fetch(
         return nothing(lake, table, symbol, day, found.state, client.source, why)
     notes = {"venue": venue, "sample": client.sample, "fetch_s": round(time.perf_counter() - started, 3)}
     try:
-        parsed, repeated = parse(found.frame, layout, shape)
+        parsed, repeated = parse(found.frame, layout, shape, day)
     except DamagedFile as error:
         raise dg.Failure(f"{found.origin}: {error}. Nothing was written; run the partition again.") from error
     own = {"venue": venue, "source": client.source}

@@ -1,9 +1,9 @@
 """Deribit's public interface: hourly volatility index (DVOL), option volumes, and a snapshot of the options' book.
 
 What: per hour and currency (BTC, ETH; Solana's options are few) the close of DVOL, the coin traded in puts and calls;
-per day open interest, volatility at the money and 25-delta skew. Since: DVOL 2021-03-24, trades 2016. Price: free,
-no key, served to Canada. Clock: exchange, milliseconds. Limits: about 10 calls a second, 1,000 trades a call.
-What the public interface gives of past days, and what not:
+per day open interest, volatility at the money and 25-delta skew. Since: DVOL 2021-03-24, trades 2016. Licence
+and price: free, no key, served to Canada. Clock: exchange, milliseconds. Limits: about 10 calls a second, 1,000 trades
+a call. Known faults are of past days; what the public interface gives of them, and what not:
 
 * DVOL: all of it.
 * Option trades: of recent days. Of older ones the production server answers *an empty list, not an error*

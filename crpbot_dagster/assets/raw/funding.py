@@ -1,8 +1,8 @@
 """Funding rates of perpetual futures, as they were settled: Kraken Futures and Deribit, through ccxt.
 
 What: what longs paid shorts per interval, as a fraction of the position. Since: Kraken Futures 2022 (the PF contracts),
-Deribit 2019. Price: free, no key, served to Canada. Clock: the stamp of the interval, UTC. Limits: Kraken sends the
-whole series in one call; Deribit 744 hours a call.
+Deribit 2019. Licence and price: free, no key, served to Canada. Clock: the stamp of the interval, UTC. Limits: Kraken
+sends the whole series in one call; Deribit 744 hours a call.
 Conventions, one per venue, all normalised to ``rate_1h_frac``:
 
 * **Kraken Futures**: hourly. ``relativeFundingRate`` is the fraction for the hour that *begins* at the stamp;

@@ -1,9 +1,9 @@
 """Kraken: every trade, through ccxt.
 
-What: trades with id, price, volume, aggressor's side and the time to a tenth of a microsecond. Since: 2013. Price:
-free, no key; Kraken's API terms allow own use. Clock: the exchange's; there is no receive time. Limits: 1,000 trades a
-call, one call a second for all programs of an address, so a busy day takes minutes. Candles are never asked for: Kraken
-serves the last 720 and calls that history.
+What: trades with id, price, volume, aggressor's side and the time to a tenth of a microsecond. Since: 2013. Licence
+and price: free, no key; Kraken's API terms allow own use. Clock: the exchange's; there is no receive time. Limits:
+1,000 trades a call, one call a second for all programs of an address, so a busy day takes minutes. Candles are never
+asked for: Kraken serves the last 720 and calls that history.
 Known faults: pages are cut by ``since`` in nanoseconds and may repeat or skip trades at their edges (repeats are
 dropped, a skip is asked for again); Kraken's names are its own (XBT is Bitcoin: XXBTZUSD); planned outages.
 Source: https://docs.kraken.com/api/docs/rest-api/get-recent-trades

@@ -28,7 +28,7 @@ ISO = "ISO 8601 with its UTC offset"
 ISO_TEXT = r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:?\d\d)$"
 
 # polars panics at some broken Parquet files instead of answering.
-UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, UnicodeDecodeError)
+UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, UnicodeDecodeError)
 
 
 def form_of(ts: str) -> str | None:
@@ -114,7 +114,7 @@ def open_file(path: Path) -> CandleFile:
 def _named_faults(path: Path) -> Iterator[None]:
     try:
         yield
-    except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         code = "encoding" if "utf" in str(error).lower() else "unreadable"
         raise damaged(code, str(path), f"it cannot be read: {error}", FIX) from error
 
