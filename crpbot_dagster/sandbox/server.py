@@ -45,6 +45,7 @@ from crpbot_dagster.sandbox import (
     derivatives,
     kraken,
     kraken_futures,
+    venues,
 )
 from crpbot_dagster.sandbox import market as simulated
 from crpbot_dagster.sandbox.market import MarketSpec
@@ -131,6 +132,8 @@ class Simulation(World):
         over = datetime.combine(self.unfinished(), datetime.min.time(), UTC)
         try:
             with self.lock:
+                if product == venues.USDT and seconds == GRANULARITIES["ONE_MINUTE"]:
+                    return venues.usdt_minutes(self.market, start, min(end, over))
                 return simulated.candles(self.market, product, start, min(end, over), seconds)
         except simulated.NoSuchSymbol as error:
             raise NotServed(str(error)) from error
