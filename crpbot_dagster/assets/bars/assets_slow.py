@@ -1,4 +1,4 @@
-"""The slow bars as assets: one table each, made of what the raw tables of the day hold. The rules are in ``slow.py``."""
+"""The slow bars as assets: one table each, made of what the raw tables of the day hold; the rules: ``slow.py``."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -36,9 +36,7 @@ def made_of(
     return Built(made, state if made.height else "empty", ", ".join((source, *beside)))
 
 
-@table_asset(
-    "bars/options_1h", kinds={"polars"}, after=("raw/deribit_options", "raw/tardis_options"), code_version="1"
-)
+@table_asset("bars/options_1h", kinds={"polars"}, after=("raw/deribit_options", "raw/tardis_options"), code_version="1")
 def options_1h(context: dg.AssetExecutionContext, lake: Lake) -> Built:
     """One row per hour and currency: volatility index, traded puts and calls, open interest, 25-delta skew.
 

@@ -4,13 +4,14 @@ Pure functions of one day's raw rows. A row is known when the last of its parts 
 Not here: what the sources say (``assets/raw``), wiring (``assets_slow.py``), who reads them (``features/slow.py``).
 """
 
-from datetime import date
+from datetime import date, timedelta
 
 import polars as pl
 
 from crpbot_dagster.assets.raw.deribit import CURRENCIES, hours_of
 from crpbot_dagster.assets.raw.option_surface import summarised
 from crpbot_dagster.tables.bars_slow import MACRO_SERIES
+from crpbot_dagster.tables.schema import UTC_US
 
 OBS_DAY = pl.col("day").alias("obs_day")
 HASH_RATE_SOURCE = "blockchain"  # mempool.space's estimate is there to check it by
@@ -110,9 +111,10 @@ def surface_1h(chain: pl.LazyFrame, day: date) -> pl.DataFrame:
         .collect(engine="streaming")
     )
     rows = []
-    for name, start, known in hours_of(day, CURRENCIES).select("currency", "hour", "available_ts").iter_rows():
+    for name, start in hours_of(day, CURRENCIES).select("currency", "hour").iter_rows():
+        end = start + timedelta(hours=1)
         held = (
-            said.filter(pl.col("currency") == name, pl.col("hour") <= start, pl.col("expiry") > known)
+            said.filter(pl.col("currency") == name, pl.col("hour") <= start, pl.col("expiry") > end)
             .sort("hour", maintain_order=True)
             .unique("instrument", keep="last", maintain_order=True)
         )
@@ -120,9 +122,9 @@ def surface_1h(chain: pl.LazyFrame, day: date) -> pl.DataFrame:
             continue
         interest = [held.filter(side)["open_interest"].sum() for side in (pl.col("is_put"), ~pl.col("is_put"))]
         priced = held.filter(pl.col("iv") > 0, pl.col("forward") > 0)
-        skew = summarised(priced, known)["skew_25d_frac"] if priced.height else None
+        skew = summarised(priced, end)["skew_25d_frac"] if priced.height else None
         rows.append((name, start, *interest, skew))
-    schema = {"currency": pl.String, "hour": pl.Datetime("us", "UTC"), **dict.fromkeys(SURFACE, pl.Float64)}
+    schema = {"currency": pl.String(), "hour": UTC_US} | dict.fromkeys(SURFACE, pl.Float64())
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
