@@ -376,7 +376,7 @@ def test_an_absent_source_empties_its_columns_and_says_so(rng) -> None:
         ("gap_kraken_bps", "gap_kraken_z_1h", "kraken_volume_frac_1h"), "no trades of kraken"
     )
     assert multi_source.absent(lacks["funding"], SETTINGS)["basis_bps"] == (
-        "X:* has 1 of the 2 venues it takes: without kraken_futures, binance-futures"
+        "X:*.mark has 1 of the 2 venues it takes: without kraken_futures, binance-futures"
     )
     assert "oi_change_log_1d" not in multi_source.absent(lacks["funding"], SETTINGS)  # one venue is enough
     assert multi_source.absent(lacks["everything"], SETTINGS)["vp_poc_dev_bps_1d"] == "T.vwap has no value"

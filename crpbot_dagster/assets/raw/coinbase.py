@@ -2,8 +2,9 @@
 
 What: open, high, low, close and base volume on the exchange's clock; trades with id, price, size and microseconds;
 USDT-USD, once for the whole market, to turn prices in USDT into dollars.
-Since: 2015. Licence and price: free, no key; for personal and research use under Coinbase's market data terms. Clock: the
-exchange's; there is no receive time. Limits: 300 candles or 1,000 trades a call, about 30 calls a second.
+Since: 2015; USDT-USD 2021-05. Licence and price: free, no key; for personal and research use under Coinbase's market
+data terms. Clock: the exchange's; there is no receive time. Limits: 300 candles or 1,000 trades a call, about 30 calls
+a second.
 Known faults: a minute without a trade is absent, not zero, so an outage and a quiet market look alike; the bars decide
 which it was. **The side of a trade is the maker's**: a SELL was resting and a buyer lifted it. ccxt's class
 ``coinbaseexchange`` turns it round, ``coinbase`` hands it on as it is, though ccxt's ``side`` is the taker's by its own
