@@ -15,9 +15,9 @@ from benchmarks.measure import Line, Size, in_process, race, shown
 from benchmarks.workload import DAY, SYMBOL, publish_bars
 from crpbot_dagster import instruments, settings
 from crpbot_dagster.assets.checks import audit
-from crpbot_dagster.assets.features.assets import primary_minutes
 from crpbot_dagster.assets.features.microstructure import v5
 from crpbot_dagster.assets.features.price import v4
+from crpbot_dagster.assets.features.reading import primary_minutes
 from crpbot_dagster.instance import lake_of, platform
 from crpbot_dagster.resources.lake import Built
 from crpbot_dagster.runs import Route, Step, failure_of

@@ -81,6 +81,29 @@ LISTINGS = (
 PERPETUALS = "binance-futures"
 """The venue whose perpetual contract stands for a symbol's."""
 
+FUNDING_INTERVAL_H = {PERPETUALS: 8}
+"""Hours between two payments where a source does not say: https://www.binance.com/en/support/faq/360033525031"""
+
+USDT = Listing("USDT-USD", "coinbase", "coinbase", "USDT-USD", "USD", date(2021, 5, 4))
+"""The price of USDT in dollars. No symbol of the platform: it is read to turn prices in USDT into dollars."""
+
+# What V6 and mean reversion are told (docs/conventions.md, settings). A change raises the code version of both.
+PRICE_VENUES = {"coinbase": "tardis", "kraken": "kraken", "cryptocompare": "cryptocompare", "binance": "tardis"}
+"""Venue → the source whose minutes stand for it; of the primary venue it is the primary source."""
+
+BOOK_VENUES = {"coinbase": "tardis", "kraken": "tardis", "binance": "tardis"}
+FUNDING_VENUES = {PERPETUALS: "tardis", "kraken_futures": "funding", "deribit": "funding"}
+OFFSHORE_VENUE = "binance"
+TAKER_FEE_BPS = {"coinbase": 60.0, "kraken": 26.0, "binance": 10.0}
+"""What a taker pays in the lowest tier, as published in November 2023. Fees are the account's own: state yours here.
+
+https://help.coinbase.com/en/exchange/trading-and-funding/exchange-fees (up to 10,000 dollars in 30 days),
+https://www.kraken.com/features/fee-schedule (up to 50,000), https://www.binance.com/en/fee/schedule (regular user)
+"""
+
+OPTION_SYMBOLS = {"BTC": "BTC-USD", "ETH": "ETH-USD"}
+"""Currency with options of its own → the symbol of its daily rows."""
+
 PRIMARY = {"BTC-USD": "coinbase/tardis", "ETH-USD": "coinbase/tardis", "SOL-USD": "coinbase/tardis"}
 
 
@@ -92,6 +115,10 @@ OPEN_SOURCES = frozenset(CANDLES) - {x.source for x in LISTINGS}
 
 So any venue and symbol is accepted as primary; the raw asset refuses a venue that is not there.
 """
+
+
+USDT_VENUES = frozenset(x.venue for x in LISTINGS if x.quote == "USDT")
+"""Venues whose prices are in USDT."""
 
 
 class UnknownInstrument(ValueError):
@@ -136,3 +163,14 @@ def listing(symbol: str, source: str, venue: str, day: date) -> Listing | None:
         if in_force and (x.symbol, x.source, x.venue) == (symbol, source, venue):
             return x
     return None
+
+
+def partner(symbol: str) -> str:
+    """Return the symbol whose price is said to lead: ETH-USD for BTC-USD, BTC-USD for every other."""
+    return "ETH-USD" if symbol == "BTC-USD" else "BTC-USD"
+
+
+def option_currency(symbol: str) -> str:
+    """Return the currency whose options are read: the symbol's own, or BTC where it has none."""
+    own = symbol.partition("-")[0]
+    return own if own in OPTION_SYMBOLS else "BTC"

@@ -16,6 +16,7 @@ from crpbot_dagster.assets import (
     COMPARISON,
     DAY_TABLES,
     EVALUATION_TABLES,
+    EVERY_SOURCE_TABLES,
     LABELS,
     MARKET_TABLES,
     ROUTE,
@@ -131,9 +132,10 @@ def plan(symbol: str, first: date, last: date, until: str, config: Settings, tod
         steps += [Step(symbol, d, volumes) for d in _days_before(first, VOLUME_DAYS, look_back, config)]
     steps += [Step(symbol, d, bars) for d in _days_before(first, look_back, 0, config)]
     aside = beside(primary)
-    fewest = tuple(t for t in DAY_TABLES if TABLES[t].stage in reached and t not in (*aside, COMPARISON))
+    whole = tuple(t for t in DAY_TABLES if TABLES[t].stage in reached and t not in (*aside, COMPARISON))
+    fewest = tuple(t for t in whole if t not in EVERY_SOURCE_TABLES)
     # The comparison of the sources is a day's own, whatever stage it is filed under: a backfill makes it too.
-    daily = (*fewest, COMPARISON) if "features" in reached else fewest
+    daily = (*whole, COMPARISON) if "features" in reached else whole
     verdicts = held.get("promotion/promoted_model", frozenset()) if "evaluations" in reached else frozenset()
 
     def labels_of(day: date) -> Step:

@@ -13,6 +13,7 @@ import dagster as dg
 
 from crpbot_dagster.assets import ROUTE
 from crpbot_dagster.runs import Step
+from crpbot_dagster.tables.schema import MARKET_WIDE
 
 POOLS = sorted({op.pool for stage in ROUTE.values() for a in stage for op in [a.op] if op.pool})
 
@@ -31,7 +32,10 @@ class News:
 
 
 def run_plans(plans: dict[str, list[Step]], at_once: int) -> Iterator[News]:
-    """Run each symbol's steps in order, ``at_once`` symbols side by side; yield the news after each step."""
+    """Run each symbol's steps in order, ``at_once`` symbols side by side; yield the news after each step.
+
+    The symbols wait for the whole market: their features read its tables.
+    """
     # Workers that meet an empty database at once would all try to lay its tables and its pools.
     with dg.DagsterInstance.get() as instance:
         storage = instance.event_log_storage
@@ -42,7 +46,7 @@ def run_plans(plans: dict[str, list[Step]], at_once: int) -> Iterator[News]:
     waiting = list(plans)
     working: dict[str, Any] = {}
     while waiting or working:
-        while waiting and len(working) < at_once:
+        while waiting and len(working) < at_once and MARKET_WIDE not in working:
             symbol = waiting.pop(0)
             working[symbol] = context.Process(target=_work, args=(plans[symbol], news), daemon=True)
             working[symbol].start()

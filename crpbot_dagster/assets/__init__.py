@@ -8,6 +8,8 @@ from collections.abc import Collection
 import dagster as dg
 
 from crpbot_dagster.assets.bars.assets import ASSETS as BARS
+from crpbot_dagster.assets.bars.assets_derived import ASSETS as DERIVED_BARS
+from crpbot_dagster.assets.bars.assets_slow import ASSETS as SLOW_BARS
 from crpbot_dagster.assets.evaluations.assets import ASSETS as EVALUATIONS
 from crpbot_dagster.assets.features.assets import ASSETS as FEATURES
 from crpbot_dagster.assets.models.assets import ASSETS as MODELS
@@ -52,7 +54,7 @@ SOURCE_MODULES = (
 
 ROUTE: dict[str, tuple[dg.AssetsDefinition, ...]] = {
     "raw": (*(asset for module in SOURCE_MODULES for asset in module.ASSETS), *calendar.ASSETS),
-    "bars": BARS,
+    "bars": (*BARS, *DERIVED_BARS, *SLOW_BARS),
     "features": FEATURES,
     "models": MODELS,
     "evaluations": EVALUATIONS,
@@ -72,6 +74,17 @@ COMPARISON = "evaluations/source_comparison"  # of a day, no verdict needed
 _OF_A_DAY = (*(t for t in tables_of("raw", "bars", "features") if t != LABELS), COMPARISON)
 DAY_TABLES = tuple(t for t in _OF_A_DAY if not TABLES[t].is_market_wide)
 MARKET_TABLES = tuple(t for t in _OF_A_DAY if TABLES[t].is_market_wide)
+_OF_A_VERDICT = {
+    "bars/volume_1d",
+    "bars/trades_1m",
+    "bars/book_1m",
+    "bars/daily",
+    "bars/market_1m",
+    "features/v4",
+    "features/v5",
+}
+EVERY_SOURCE_TABLES = tuple(t for t in DAY_TABLES if not t.startswith("raw/") and t not in _OF_A_VERDICT)
+"""What is made of every source, for the days that ask every source; no verdict needs it."""
 EVALUATION_TABLES = tuple(t for t in tables_of("evaluations") if t not in (TRACK_RECORD, COMPARISON))  # of a verdict
 VERDICT_RAW = (
     "raw/tardis_trades",

@@ -299,7 +299,9 @@ def _described(column: Column) -> str:
 
 def column_lineage(table: Table) -> dict[str, dg.TableColumnLineage]:
     """Return where the features of a table come from, column by column, as Dagster wants it; {} for other tables."""
-    deps = {c.name: [dg.TableColumnDep(dg.AssetKey(t.split("/")), n) for t, n in origins(c)] for c in table.features}
+    # Two venues' closes are one column of one table.
+    made_from = {c.name: dict.fromkeys(origins(c)) for c in table.features}
+    deps = {name: [dg.TableColumnDep(dg.AssetKey(t.split("/")), n) for t, n in f] for name, f in made_from.items()}
     known = {name: found for name, found in deps.items() if found}
     return {"dagster/column_lineage": dg.TableColumnLineage(known)} if known else {}
 

@@ -45,6 +45,7 @@ from crpbot_dagster.sandbox import (
     derivatives,
     kraken,
     kraken_futures,
+    venues,
 )
 from crpbot_dagster.sandbox import market as simulated
 from crpbot_dagster.sandbox.candles import candles
@@ -133,6 +134,8 @@ class Simulation(World):
         over = datetime.combine(self.unfinished(), datetime.min.time(), UTC)
         try:
             with self.lock:
+                if product == venues.USDT and seconds == GRANULARITIES["ONE_MINUTE"]:
+                    return venues.usdt_minutes(self.market, start, min(end, over))
                 return candles(self.market, product, start, min(end, over), seconds)
         except simulated.NoSuchSymbol as error:
             raise NotServed(str(error)) from error

@@ -13,12 +13,15 @@ Normative, as ``market.py`` is for Coinbase:
 * **Funding** of a perpetual, per hour: 1.25e-5 (the 1 bp of 8 hours that venues quote at rest) + 5e-4 times the log
   return of the eight hours before the stamp + noise of 2e-6, each venue its own. It reads the past only.
 
+* **USDT-USD** at Coinbase: ``1 + 4 bps`` of an AR(1) of one hour half-life, drawn afresh each day, to 4 decimals; one
+  minute in ten has no trade.
+
 Everything is a pure function of (seed, symbol, day). Source: ours; the numbers follow the order of magnitude of real
 Coinbase minus Kraken, March 2023: mean +2.2 bps, standard deviation 6.2 bps.
 """
 
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from functools import lru_cache
 
 import numpy as np
@@ -40,6 +43,9 @@ ID_DAY = 1_000_000
 REST_RATE_1H = 1.25e-5
 MOMENTUM = 5e-4
 RATE_NOISE = 2e-6
+USDT = "USDT-USD"
+USDT_BPS = 4.0
+USDT_QUIET = 0.1
 
 
 @dataclass(frozen=True)
@@ -112,3 +118,29 @@ def funding(spec: MarketSpec, symbol: str, venue: str, until: date) -> pl.DataFr
     return hours.select("ts", rate.alias("rate_1h"), "log_price").filter(
         pl.col("ts").dt.date().is_between(start, until - timedelta(days=1))
     )
+
+
+def usdt_minutes(spec: MarketSpec, start: datetime, end: datetime) -> pl.DataFrame:
+    """Return the minutes of USDT-USD in [start, end) that had a trade: ts, open, high, low, close, volume."""
+    days = [start.date() + timedelta(days=i) for i in range((end.date() - start.date()).days + 1)]
+    found = pl.concat([_usdt_day(spec, day) for day in days if day >= EPOCH] or [_usdt_day(spec, EPOCH).clear()])
+    return found.filter(pl.col("ts") >= start, pl.col("ts") < end)
+
+
+@lru_cache(maxsize=8)
+def _usdt_day(spec: MarketSpec, day: date) -> pl.DataFrame:
+    rng = market._generator(spec.seed, USDT, day.isoformat(), "candles")
+    wander = market._ar1(rng.standard_normal(DAY_MINUTES + 1), 0.5 ** (1 / NOISE_HALF_LIFE))
+    price = np.round(1 + USDT_BPS * 1e-4 * wander, 4)
+    minutes = np.datetime64(day.isoformat(), "us") + np.arange(DAY_MINUTES) * np.timedelta64(1, "m")
+    frame = pl.DataFrame(
+        {
+            "ts": pl.Series(minutes).cast(pl.Datetime("us")).dt.replace_time_zone("UTC"),
+            "open": price[:-1],
+            "high": np.maximum(price[:-1], price[1:]),
+            "low": np.minimum(price[:-1], price[1:]),
+            "close": price[1:],
+            "volume": np.round(rng.lognormal(8, 1, DAY_MINUTES), 2),
+        }
+    )
+    return frame.filter(pl.Series(rng.random(DAY_MINUTES) >= USDT_QUIET))

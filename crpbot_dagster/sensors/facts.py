@@ -59,8 +59,9 @@ def run_request(request: Request) -> dg.RunRequest:
             f"{TAG}requested_at": request.requested_at.isoformat(),
             f"{TAG}reason": request.reason,
             f"{TAG}digest": request.digest,
-            # The queue runs one run of a partition at a time: the sources beside the primary one before its day.
-            "dagster/priority": "1" if request.kind == "sources" else "0",
+            # The queue runs one run of a partition at a time: the sources beside the primary one before its day, and
+            # the whole market before the symbols that read it.
+            "dagster/priority": "1" if request.kind == "sources" or request.symbol == MARKET_WIDE else "0",
             # A failed step waits for the sensor's next attempt; a process that died is started again by Dagster.
             "dagster/retry_on_asset_or_op_failure": "false",
         },

@@ -271,7 +271,7 @@ DAILY = Table(
             "funding_bps_8h_mean",
             F64,
             "bps",
-            "mean of the day's funding per 8 h; null until funding is ingested",
+            "mean over the day of the median funding over venues, per 8 h; null where fewer than two state one",
         ),
         Column("valid_n", F64, "n", "minutes with a close", "[0, 1440]", required=True),
     ),

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from crpbot_dagster.tables.bars import CLOCK, ROWS_1440
+from crpbot_dagster.tables.bars import CLOCK
 from crpbot_dagster.tables.schema import DAY, SOURCE, SYMBOL, TS, UTC_US, VENUE, Check, Column, Measure, Table, columns
 
 F64, I64, I8 = pl.Float64(), pl.Int64(), pl.Int8()
@@ -47,16 +47,19 @@ DERIVATIVES_1M = Table(
         ),
         CLOCK,
     ),
-    ROWS_1440,
+    (
+        Measure("rows per venue", pl.len() / pl.struct("venue", "source").n_unique().clip(1), 1440, 1440),
+        Measure("distinct minutes", pl.col("ts").n_unique().cast(F64), 1440, 1440),
+    ),
     (
         Check(
             "coverage",
             False,
-            "at most 10 % of the minutes are stale, in every source",
+            "at most 10 % of the minutes are stale, at every venue",
             (
                 Measure(
-                    "share of stale minutes, worst source",
-                    pl.col("is_stale").cast(F64).mean().over("source").max(),
+                    "share of stale minutes, worst venue",
+                    pl.col("is_stale").cast(F64).mean().over("venue", "source").max(),
                     0,
                     0.1,
                 ),

@@ -304,11 +304,34 @@ CALENDAR = Table(
     ),
 )
 
+COINBASE_USDT = Table(
+    "raw/coinbase_usdt",
+    "one minute of USDT-USD at Coinbase; a minute without a trade is absent",
+    ("day", "ts"),
+    columns(
+        DAY,
+        VENUE,
+        Column("ts", UTC_US, "UTC", "start of the candle, exchange clock", required=True),
+        CANDLE_PRICES,
+    ),
+    (OHLC_CONSISTENT,),
+    (
+        Check(
+            "coverage",
+            False,
+            "at least half of the day's minutes have a candle",
+            (Measure("share of minutes with a candle", pl.len() / 1440, 0.5, 1),),
+        ),
+    ),
+    partition=("day",),
+)
+
 TABLES = (
     TARDIS_TRADES,
     TARDIS_BOOK,
     TARDIS_BOOK_SNAPSHOTS,
     COINBASE_CANDLES,
+    COINBASE_USDT,
     CANDLE_FILES,
     QUARANTINE,
     CALENDAR,

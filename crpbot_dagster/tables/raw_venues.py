@@ -145,18 +145,16 @@ DERIBIT_OPTIONS = Table(
         Column("currency", pl.String(), "", "BTC or ETH", required=True),
         Column("hour", UTC_US, "UTC", "start of the hour", required=True),
         Column("available_ts", UTC_US, "UTC", "when it is known: hour end + 1 min", required=True),
-        Column(
-            "dvol_frac", F64, "frac", "implied volatility index at the hour's end, a year (DVOL close / 100)", "> 0"
-        ),
+        Column("dvol_frac", F64, "ann", "implied volatility index at the hour's end, a year (DVOL close / 100)", "> 0"),
         Column("put_volume", F64, "coin", "puts traded in the hour; null when the day's trades are not served", "≥ 0"),
         Column("call_volume", F64, "coin", "calls traded in the hour; null when they are not served", "≥ 0"),
         Column("put_oi", F64, "coin", "open interest of puts" + FROM_SNAPSHOT, "≥ 0"),
         Column("call_oi", F64, "coin", "open interest of calls" + FROM_SNAPSHOT, "≥ 0"),
-        Column("atm_iv_frac", F64, "frac", "implied volatility at the money, 30 days" + FROM_SNAPSHOT, "> 0"),
+        Column("atm_iv_frac", F64, "ann", "implied volatility at the money, 30 days" + FROM_SNAPSHOT, "> 0"),
         Column(
             "skew_25d_frac",
             F64,
-            "frac",
+            "ann",
             "IV of the 25-delta put − IV of the 25-delta call, 30 days" + FROM_SNAPSHOT,
         ),
         Column("snapshot_ts", UTC_US, "UTC", "when the book summary was taken; null where none was"),

@@ -86,7 +86,7 @@ USAGE = [
     (("evaluate", "btc", "--to", "soon"), "is not a day"),
     (("explain", "features/v5.rsx"), "no column 'rsx' in features/v5: did you mean rsi?"),
     (("explain", "spread_bp"), "did you mean spread_bps"),
-    (("explain", "features/v6.rsi"), "no table 'features/v6': did you mean features/v5"),
+    (("explain", "features/v7.rsi"), "no table 'features/v7': did you mean features/v"),
     (("sql", "select 1", "--csv", "--json"), "choose one"),
     (("sandbox", "serve", "--recordings", "nowhere"), "no such folder"),
     (("fly",), "No such command"),

@@ -16,7 +16,7 @@ from crpbot_dagster.assets.features.inputs import Inputs
 from crpbot_dagster.assets.features.microstructure import amihud
 from crpbot_dagster.tables.features import manifest, origins
 from crpbot_dagster.tables.features_v6 import STALE_FLAGS, V6, V6_FEATURES
-from crpbot_dagster.tables.papers import PAPERS, V6_PAPERS
+from crpbot_dagster.tables.papers import PAPERS
 
 NAN = float("nan")
 START = datetime(2024, 3, 1, tzinfo=UTC)
@@ -68,7 +68,7 @@ def test_counts_and_manifest() -> None:
 def test_every_line_names_what_it_is_made_of_and_its_paper() -> None:
     assert origins(V6.column("gap_kraken_bps")) == (("bars/trades_1m", "close"), ("bars/trades_1m", "close"))
     assert origins(V6.column("corr_dxy_30d")) == (("bars/macro_1d", "value"), ("bars/daily", "close"))
-    assert {c.source for c in V6_FEATURES} - {"–", "ours"} <= set(PAPERS | V6_PAPERS)
+    assert {c.source for c in V6_FEATURES} - {"–", "ours"} <= set(PAPERS)
 
 
 # --- known answers ----------------------------------------------------------------------------------
@@ -376,7 +376,7 @@ def test_an_absent_source_empties_its_columns_and_says_so(rng) -> None:
         ("gap_kraken_bps", "gap_kraken_z_1h", "kraken_volume_frac_1h"), "no trades of kraken"
     )
     assert multi_source.absent(lacks["funding"], SETTINGS)["basis_bps"] == (
-        "X:* has 1 of the 2 venues it takes: without kraken_futures, binance-futures"
+        "X:*.mark has 1 of the 2 venues it takes: without kraken_futures, binance-futures"
     )
     assert "oi_change_log_1d" not in multi_source.absent(lacks["funding"], SETTINGS)  # one venue is enough
     assert multi_source.absent(lacks["everything"], SETTINGS)["vp_poc_dev_bps_1d"] == "T.vwap has no value"

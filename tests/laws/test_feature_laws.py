@@ -237,7 +237,7 @@ def test_l5_l6_units(name: str, law: str, factors: dict[str, float], columns: tu
 
 @pytest.mark.parametrize("name", SETS)
 def test_l7_l8_another_symbol_or_venue_changes_nothing(name: str, bars: Bars, other_bars: Bars) -> None:
-    from crpbot_dagster.assets.features.assets import primary_minutes
+    from crpbot_dagster.assets.features.reading import primary_minutes
     from crpbot_dagster.instruments import Primary
 
     table, build, _ = SETS[name]

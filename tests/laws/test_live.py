@@ -10,6 +10,10 @@ import pytest
 from crpbot_dagster.assets.features.inputs import Inputs
 from crpbot_dagster.assets.features.live import BrokenFeed, Feed
 from crpbot_dagster.assets.features.sets import SETS
+from crpbot_dagster.instruments import Primary
+
+PRIMARY = Primary("coinbase", "tardis")
+V4_BUILD = SETS["v4"].of("BTC-USD", PRIMARY)
 
 
 def chunks(inputs: Inputs, rng: np.random.Generator) -> list[Inputs]:
@@ -30,7 +34,7 @@ def chunks(inputs: Inputs, rng: np.random.Generator) -> list[Inputs]:
 def test_chunks_with_a_kill_and_a_resume_give_the_bits_of_history(
     name: str, inputs: Inputs, rng, tmp_path: Path
 ) -> None:
-    table, build = SETS[name].table, SETS[name].build
+    table, build = SETS[name].table, SETS[name].of("BTC-USD", PRIMARY)
     whole, parts, made = build(inputs), chunks(inputs, rng), []
     killed_at, feed, path = len(parts) // 2, Feed(), tmp_path / "feed"
     for i, part in enumerate(parts):
@@ -47,16 +51,16 @@ def test_chunks_with_a_kill_and_a_resume_give_the_bits_of_history(
 
 
 def test_a_chunk_that_leaves_a_hole_or_comes_twice_is_refused(inputs: Inputs) -> None:
-    feed, _ = Feed().push(inputs.rows(0, 10), SETS["v4"].build)
+    feed, _ = Feed().push(inputs.rows(0, 10), V4_BUILD)
     for first in (9, 11):
         with pytest.raises(BrokenFeed, match="the feed ends with"):
-            feed.push(inputs.rows(first, first + 5), SETS["v4"].build)
+            feed.push(inputs.rows(first, first + 5), V4_BUILD)
 
 
 def test_an_empty_feed_has_nothing_to_save_and_a_torn_save_keeps_the_last(inputs: Inputs, tmp_path: Path) -> None:
     with pytest.raises(BrokenFeed, match="nothing to save"):
         Feed().save(tmp_path / "feed")
-    feed, _ = Feed().push(inputs.rows(0, 10), SETS["v4"].build)
+    feed, _ = Feed().push(inputs.rows(0, 10), V4_BUILD)
     feed.save(tmp_path / "feed")
     (tmp_path / "feed.tmp").write_bytes(b"half a")
     assert Feed.open(tmp_path / "feed").last == feed.last

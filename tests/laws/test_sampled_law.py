@@ -12,6 +12,7 @@ from crpbot_dagster.assets.features.laws import sample, unlike_alone
 from crpbot_dagster.assets.features.sets import SETS
 from crpbot_dagster.instruments import Primary
 
+PRIMARY = Primary("coinbase", "tardis")
 LEAKS: dict[str, Callable[[pl.DataFrame, Inputs], pl.DataFrame]] = {
     "the next close": lambda f, i: f.with_columns(i.trades["close"].shift(-1).alias("sma_7")),
     "a whole-day mean": lambda f, i: f.with_columns(pl.col("volume").mean().alias("volume_ma")),
@@ -28,15 +29,17 @@ def test_the_sample_is_of_the_day_and_always_the_same(inputs: Inputs) -> None:
 
 @pytest.mark.parametrize("name", SETS)
 def test_sound_sets_pass(name: str, inputs: Inputs) -> None:
-    made = SETS[name].build(inputs)
-    assert unlike_alone(inputs, made, SETS[name], (0, 700, 2000, made.height - 1)) == []
+    build = SETS[name].of("BTC-USD", PRIMARY)
+    made = build(inputs)
+    assert unlike_alone(inputs, made, build, (0, 700, 2000, made.height - 1)) == []
 
 
 @pytest.mark.parametrize("leak", LEAKS)
 def test_a_leak_is_seen_by_the_check_of_the_materialisation(leak: str, inputs: Inputs, monkeypatch) -> None:
     sound = SETS["v4"]
-    leaky = replace(sound, build=lambda i: LEAKS[leak](sound.build(i), i))
+    build = sound.of("BTC-USD", PRIMARY)
+    leaky = replace(sound, of=lambda *_: lambda i: LEAKS[leak](build(i), i))
     monkeypatch.setitem(feature_assets.SETS, "v4", leaky)
     day = inputs.trades["ts"][-1].date()
-    made = feature_assets.built("v4", inputs, "BTC-USD", Primary("coinbase", "tardis"), day)
+    made = feature_assets.built("v4", inputs, "BTC-USD", PRIMARY, day)
     assert made.facts["look_ahead_n"] >= 1 and made.notes["look_ahead"]

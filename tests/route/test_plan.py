@@ -6,7 +6,16 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from crpbot_dagster.assets import COMPARISON, DAY_TABLES, EVALUATION_TABLES, LABELS, MARKET_TABLES, TRACK_RECORD, beside
+from crpbot_dagster.assets import (
+    COMPARISON,
+    DAY_TABLES,
+    EVALUATION_TABLES,
+    EVERY_SOURCE_TABLES,
+    LABELS,
+    MARKET_TABLES,
+    TRACK_RECORD,
+    beside,
+)
 from crpbot_dagster.instruments import primary
 from crpbot_dagster.resources.lake import Lake
 from crpbot_dagster.runs import (
@@ -68,6 +77,7 @@ def test_the_newest_days_ask_every_source_before_the_day_and_older_ones_what_a_v
     newest = [last - timedelta(days=i) for i in range(CONFIG.every_source_days - 1, -1, -1)]
     assert aside and [s.day for s in steps if s.is_beside] == newest
     for step in steps:
+        assert step.day in newest or not set(step.tables) & set(EVERY_SOURCE_TABLES), "no verdict needs them"
         assert step.is_beside == (step.tables == aside)
         assert step.is_beside or not set(step.tables) & set(aside)
     for day in newest:

@@ -12,6 +12,7 @@ import polars as pl
 from crpbot_dagster import instruments, settings
 from crpbot_dagster.assets.bars import book_minutes, candles, tape
 from crpbot_dagster.assets.bars import ticks as tapes
+from crpbot_dagster.assets.bars.derivatives import funding_mean
 from crpbot_dagster.assets.checks import table_asset
 from crpbot_dagster.partitions import split
 from crpbot_dagster.resources.lake import ANSWERED, Built, Lake
@@ -137,15 +138,25 @@ def book_1m(
     return Built(frame, state, "tardis", made.facts, made.notes)
 
 
-@table_asset("bars/daily", kinds={"polars"}, reads={"minutes": "bars/trades_1m"}, code_version="1")
-def daily(context: dg.AssetExecutionContext, minutes: pl.LazyFrame) -> Built:
-    """One row per day of the primary venue and source, known from the next midnight on."""
+@table_asset(
+    "bars/daily",
+    kinds={"polars"},
+    reads={"minutes": "bars/trades_1m"},
+    after=("bars/derivatives_1m",),
+    code_version="2",
+)
+def daily(context: dg.AssetExecutionContext, minutes: pl.LazyFrame, lake: Lake) -> Built:
+    """One row per day of the primary venue and source, with the mean funding over venues, known from midnight on.
+
+    Reads the day alone; funding is null where the day's perpetuals are not in the lake.
+    """
     symbol, day = split(context.partition_key)
     primary = instruments.primary(symbol, settings.load().primary)
     here = (pl.col("venue") == primary.venue) & (pl.col("source") == primary.source)
     rows = minutes.filter(here).collect()
     if rows.is_empty():
         return Built(TABLES["bars/daily"].empty(), "missing", primary.source)
+    perpetuals = lake.scan("bars/derivatives_1m", symbol, day, day).collect()
     row = tape.daily_bar(rows) | {
         "symbol": symbol,
         "day": day,
@@ -153,7 +164,7 @@ def daily(context: dg.AssetExecutionContext, minutes: pl.LazyFrame) -> Built:
         "source": primary.source,
         "obs_day": day,
         "available_ts": datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1),
-        "funding_bps_8h_mean": None,
+        "funding_bps_8h_mean": funding_mean(perpetuals, instruments.FUNDING_VENUES),
     }
     return Built(pl.DataFrame([row], schema=TABLES["bars/daily"].schema), "complete", primary.source)
 

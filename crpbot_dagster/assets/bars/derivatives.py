@@ -4,6 +4,7 @@ A value is carried for minutes, funding for hours, and no further: what is older
 stale. Not here: funding over venues (``features/perpetuals.py``), wiring (``assets.py``).
 """
 
+from collections.abc import Mapping
 from datetime import date, timedelta
 
 import numpy as np
@@ -23,6 +24,7 @@ CARRIED = {
 FRESH_US = 2 * MINUTE_US  # docs/conventions.md: older makes the row stale; funding: one interval
 ALIVE_US = 10 * MINUTE_US  # a feed that said something within this time would have said that there was a liquidation
 NEVER = np.iinfo(np.int64).max
+BPS, FUNDING_HOURS, VENUES_NEEDED = 1e4, 8, 2  # docs/conventions.md: the median of at least two venues, per 8 hours
 
 
 def derivatives_1m(
@@ -109,3 +111,15 @@ def _liquidated(
     joined = grid.join(minutes, on="ts", how="left", maintain_order="left")
     quiet = pl.Series(np.where(is_alive, 0.0, np.nan), nan_to_null=True)
     return joined[names[0]].fill_null(quiet), joined[names[1]].fill_null(quiet)
+
+
+def funding_mean(minutes: pl.DataFrame, venues: Mapping[str, str]) -> float | None:
+    """Return the mean over a day's minutes of the median funding over ``venues`` (venue → source), bps per 8 h.
+
+    Minutes with a rate of fewer than two venues are left out; None when no minute is left.
+    """
+    told = pl.any_horizontal((pl.col("venue") == v) & (pl.col("source") == s) for v, s in venues.items())
+    rate = BPS * pl.col("funding_rate") * FUNDING_HOURS / pl.col("funding_interval_h")
+    by_minute = minutes.filter(told).select("ts", rate=rate).drop_nulls().group_by("ts", maintain_order=True)
+    medians = by_minute.agg(pl.col("rate").median(), pl.len()).filter(pl.col("len") >= VENUES_NEEDED).sort("ts")
+    return float(medians["rate"].mean()) if medians.height else None  # type: ignore[arg-type]

@@ -1,35 +1,37 @@
 """The feature tables and the labels as assets. Wiring only; the formulas are in the modules beside this one."""
 
+import functools
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from datetime import date, timedelta
+from typing import TypeVar
 
 import dagster as dg
 import numpy as np
 import polars as pl
 
 from crpbot_dagster import instruments, settings
-from crpbot_dagster.assets.bars.tape import minute_grid
 from crpbot_dagster.assets.checks import table_asset
 from crpbot_dagster.assets.features import labels as label_rules
+from crpbot_dagster.assets.features import mean_reversion as reversion
+from crpbot_dagster.assets.features import multi_source
 from crpbot_dagster.assets.features.inputs import Inputs
 from crpbot_dagster.assets.features.laws import sample, unlike_alone
+from crpbot_dagster.assets.features.mean_reversion import MRSettings
+from crpbot_dagster.assets.features.multi_source import V6Settings
 from crpbot_dagster.assets.features.price import arrays
-from crpbot_dagster.assets.features.sets import SETS
+from crpbot_dagster.assets.features.reading import SLOW_DAYS, primary_minutes, reversion_inputs, v6_inputs
+from crpbot_dagster.assets.features.sets import SETS, mr_settings, v6_settings
 from crpbot_dagster.instruments import Primary
 from crpbot_dagster.partitions import split, trailing
 from crpbot_dagster.resources.lake import Built, Lake
-from crpbot_dagster.tables.features import V5
+from crpbot_dagster.tables.features import READ_FROM, V5
+
+Told = TypeVar("Told", V6Settings, MRSettings)
 
 
 class NoPrimaryRows(LookupError):
     """The primary source has no row on the day, and no other source may stand in for it."""
-
-
-def primary_minutes(bars: pl.LazyFrame, primary: Primary, first: date, last: date) -> pl.DataFrame:
-    """Return one source's bars on the dense grid ``first`` … ``last``; absent minutes are rows of nulls."""
-    rows = bars.filter((pl.col("venue") == primary.venue) & (pl.col("source") == primary.source)).collect()
-    days = [first + timedelta(days=i) for i in range((last - first).days + 1)]
-    grid = pl.concat([minute_grid(d) for d in days])
-    return grid.join(rows, on="ts", how="left", maintain_order="left")
 
 
 def _own_day(frame: pl.DataFrame, symbol: str, venue: str, day: date) -> pl.DataFrame:
@@ -51,8 +53,9 @@ def _require_primary(minutes: pl.DataFrame, primary: Primary, symbol: str, day: 
 
 def built(name: str, inputs: Inputs, symbol: str, primary: Primary, day: date, **notes: object) -> Built:
     """Return a set's rows of ``day``, and how many of its columns a sample of rows finds to look ahead."""
-    made = SETS[name].build(inputs)
-    broken = unlike_alone(inputs, made, SETS[name], sample(symbol, day, made.height))
+    build = SETS[name].of(symbol, primary)
+    made = build(inputs)
+    broken = unlike_alone(inputs, made, build, sample(symbol, day, made.height))
     facts = {"look_ahead_n": float(len(broken))}
     rows = _own_day(made, symbol, primary.venue, day)
     return Built(rows, "complete", primary.source, facts, notes | ({"look_ahead": broken} if broken else {}))
@@ -99,6 +102,69 @@ def v5(context: dg.AssetExecutionContext, trades: pl.LazyFrame, book: pl.LazyFra
     return built("v5", Inputs(trades=minutes, book=quotes), symbol, primary, day, minutes_with_a_book=seen)
 
 
+def of_many_sources(
+    name: str,
+    context: dg.AssetExecutionContext,
+    bars: tuple[pl.LazyFrame, pl.LazyFrame],
+    read: Callable[..., Inputs],
+    told_of: Callable[[str, Primary], Told],
+    absent_of: Callable[[Inputs, Told], dict[str, str]],
+) -> Built:
+    """Return a set that reads more than its primary source, with its settings and its empty columns as metadata.
+
+    ``read`` takes symbol, primary, the primary source's trades and book, first and last day.
+    """
+    symbol, day = split(context.partition_key)
+    primary = instruments.primary(symbol, settings.load().primary)
+    before = day - timedelta(days=1)
+    trades, book = (primary_minutes(f, primary, before, day) for f in bars)
+    _require_primary(trades, primary, symbol, day)
+    inputs, told = read(symbol, primary, trades, book, before, day), told_of(symbol, primary)
+    made, absent = built(name, inputs, symbol, primary, day), absent_of(inputs, told)
+    rows = made.frame.lazy().collect()
+    empty = [c.name for c in SETS[name].table.features if rows[c.name].null_count() == rows.height]
+    why = {n: absent.get(n, "too few valid rows or days") for n in empty}
+    stated = {k: sorted(v) if isinstance(v, frozenset) else v for k, v in asdict(told).items()}
+    notes = {"settings": dg.MetadataValue.json(stated), "empty_columns": dg.MetadataValue.json(why)}
+    return replace(made, notes={**made.notes, **notes})
+
+
+@table_asset(
+    "features/v6",
+    kinds={"polars", "numba"},
+    tags={"feature_set": "v6"},
+    reads={"trades": ("bars/trades_1m", trailing(1)), "book": ("bars/book_1m", trailing(1))},
+    after=("bars/derivatives_1m", "bars/fx_1m", *(READ_FROM[letter] for letter in SLOW_DAYS)),
+    code_version="1",
+)
+def v6(context: dg.AssetExecutionContext, trades: pl.LazyFrame, book: pl.LazyFrame, lake: Lake) -> Built:
+    """One row per minute: 100 features of prices, venues, perpetuals, options, and what is known by the day.
+
+    Reads the minutes of the day and the day before, and slow tables as far back as they reach. What the lake does not
+    hold makes nulls; the metadata says which and why.
+    """
+    read = functools.partial(v6_inputs, lake)
+    return of_many_sources("v6", context, (trades, book), read, v6_settings, multi_source.absent)
+
+
+@table_asset(
+    "features/mean_reversion",
+    kinds={"polars", "numba"},
+    tags={"feature_set": "mean_reversion"},
+    reads={"trades": ("bars/trades_1m", trailing(1)), "book": ("bars/book_1m", trailing(1))},
+    after=("bars/volume_buckets", "bars/derivatives_1m", "bars/daily"),
+    code_version="1",
+)
+def mean_reversion(context: dg.AssetExecutionContext, trades: pl.LazyFrame, book: pl.LazyFrame, lake: Lake) -> Built:
+    """One row per minute: 60 features of how far a price strayed, how fast it returns and who is pushing it.
+
+    Reads the minutes of the day and the day before, the partner's book if the lake holds it by then, and a month of
+    daily funding. What the lake does not hold makes nulls; the metadata says which and why.
+    """
+    read = functools.partial(reversion_inputs, lake)
+    return of_many_sources("mean_reversion", context, (trades, book), read, mr_settings, reversion.absent)
+
+
 @table_asset(
     "features/labels",
     kinds={"polars", "numba"},
@@ -136,4 +202,4 @@ def largest_correlation(features: pl.DataFrame, labels: pl.DataFrame) -> dict[st
     return {"label_correlation": max(found)} if found else {}
 
 
-ASSETS = (v4, v5, labels)
+ASSETS = (v4, v5, v6, mean_reversion, labels)

@@ -11,7 +11,7 @@ import polars as pl
 
 from crpbot_dagster.assets.features.inputs import Inputs
 from crpbot_dagster.assets.features.live import HELD_ROWS
-from crpbot_dagster.assets.features.sets import FeatureSet
+from crpbot_dagster.assets.features.sets import Build
 
 DAY_ROWS = 1_440
 
@@ -23,7 +23,7 @@ def sample(symbol: str, day: date, rows: int) -> tuple[int, int, int]:
     return first, first + 1 + chosen, rows - 1
 
 
-def unlike_alone(inputs: Inputs, made: pl.DataFrame, features: FeatureSet, rows: Sequence[int]) -> list[str]:
+def unlike_alone(inputs: Inputs, made: pl.DataFrame, build: Build, rows: Sequence[int]) -> list[str]:
     """Return the columns of ``made`` that differ when a row is made from what was known at its end, and no more.
 
     The row sees its own 1,441 minutes, and no bucket or slow row that came later: it changes if the set looks ahead,
@@ -31,8 +31,7 @@ def unlike_alone(inputs: Inputs, made: pl.DataFrame, features: FeatureSet, rows:
     """
     found: set[str] = set()
     for row in rows:
-        alone = features.build(inputs.known_at(row).rows(max(0, row - HELD_ROWS), row + 1)).tail(1)
+        alone = build(inputs.known_at(row).rows(max(0, row - HELD_ROWS), row + 1)).tail(1)
         stored = made.slice(row, 1)
-        names = (c.name for c in features.table.features)
-        found |= {n for n in names if not alone[n].equals(stored[n], null_equal=True)}
+        found |= {n for n in made.columns if not alone[n].equals(stored[n], null_equal=True)}
     return sorted(found)

@@ -120,7 +120,8 @@ def absent(inputs: Inputs, settings: MRSettings) -> dict[str, str]:
         for read in column.reads:
             letter, _, name = read.partition(".")
             least = 1 if name.startswith(("liq_", "is_stale")) else perpetuals.VENUES_NEEDED
-            if len(venues) < least if letter == "X:*" else missing.get(letter, False):
+            told = [v for v in venues if name in inputs.derivatives[v] and inputs.derivatives[v][name].count()]
+            if len(told) < least if letter == "X:*" else missing.get(letter, False):
                 return READ_FROM[letter[0]]
         return ""
 

@@ -72,7 +72,8 @@ def v5_columns(trades: pl.DataFrame, book: pl.DataFrame) -> dict[str, Floats]:
     c["trade_flow_buy"], c["trade_flow_sell"] = buy, sell
     c["trade_flow_net_ratio"] = share(buy, sell)
     c["trade_flow_count_ratio"] = share(buys, sells)
-    c["trade_flow_large_frac"] = ratio(large_buy + large_sell, value)
+    # Where every trade is large, two sums of the same trades may differ in their last bit.
+    c["trade_flow_large_frac"] = np.minimum(1.0, ratio(large_buy + large_sell, value))
     c["vwap_1m"] = vwap
     c["vwap_5m"] = volume_weighted_price(value, volume, 5)
     c["vwap_15m"] = volume_weighted_price(value, volume, 15)

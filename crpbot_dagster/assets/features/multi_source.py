@@ -271,7 +271,14 @@ def _absent_reads(inputs: Inputs, settings: V6Settings) -> dict[str, str]:
     too_few("B:*", settings.book_venues, usable(settings.book_venues, venues.book), VENUES_NEEDED)
     perpetuals = [v for v in settings.funding_venues if v in inputs.derivatives]
     too_few("X:*", settings.funding_venues, perpetuals, VENUES_NEEDED)
-    too_few("X:*.open_interest", settings.funding_venues, perpetuals, 1)
+    for name, need in (
+        ("mark", VENUES_NEEDED),
+        ("index", VENUES_NEEDED),
+        ("funding_rate", VENUES_NEEDED),
+        ("open_interest", 1),
+    ):
+        told = [v for v in perpetuals if inputs.derivatives[v][name].count()]
+        too_few(f"X:*.{name}", settings.funding_venues, told, need)
     if not priced:
         found["F"] = "no price of USDT"
     for name, table in tables.items():

@@ -1,8 +1,10 @@
-"""Coinbase: free one-minute candles and the day's own candle, and every trade, through ccxt.
+"""Coinbase: free one-minute candles and the day's own candle, and every trade, through ccxt; the minutes of USDT-USD.
 
-What: open, high, low, close and base volume on the exchange's clock; trades with id, price, size and microseconds.
-Since: 2015. Licence and price: free, no key; for personal and research use under Coinbase's market data terms.
-Clock: the exchange's; there is no receive time. Limits: 300 candles or 1,000 trades a call, about 30 calls a second.
+What: open, high, low, close and base volume on the exchange's clock; trades with id, price, size and microseconds;
+USDT-USD, once for the whole market, to turn prices in USDT into dollars.
+Since: 2015; USDT-USD 2021-05. Licence and price: free, no key; for personal and research use under Coinbase's market
+data terms. Clock: the exchange's; there is no receive time. Limits: 300 candles or 1,000 trades a call, about 30 calls
+a second.
 Known faults: a minute without a trade is absent, not zero, so an outage and a quiet market look alike; the bars decide
 which it was. **The side of a trade is the maker's**: a SELL was resting and a buyer lifted it. ccxt's class
 ``coinbaseexchange`` turns it round, ``coinbase`` hands it on as it is, though ccxt's ``side`` is the taker's by its own
@@ -19,16 +21,17 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from crpbot_dagster import instruments
+from crpbot_dagster import instruments, settings
 from crpbot_dagster.assets.checks import table_asset
 from crpbot_dagster.assets.raw.dataset_file import Layout, Parsed, positive
 from crpbot_dagster.assets.raw.minute_file import ISO, moment
-from crpbot_dagster.assets.raw.records import read_records
+from crpbot_dagster.assets.raw.records import nothing, read_records
 from crpbot_dagster.assets.raw.tape_records import ID, land_trades, of_day
 from crpbot_dagster.partitions import split
 from crpbot_dagster.resources.exchanges import CoinbaseCandles
 from crpbot_dagster.resources.lake import Built, Lake
 from crpbot_dagster.tables import TABLES
+from crpbot_dagster.tables.schema import MARKET_WIDE
 
 MINUTE_S, DAY_S = 60, 86_400
 AGGRESSOR = {"BUY": "sell", "SELL": "buy"}  # the record names the maker's side
@@ -91,6 +94,23 @@ def coinbase_candles(context: dg.AssetExecutionContext, coinbase: CoinbaseCandle
     return Built(found, state, "coinbase")
 
 
+@table_asset("raw/coinbase_usdt", kinds={"ccxt"}, tags={"cost": "free"}, pool="coinbase_api", code_version="1")
+def coinbase_usdt(context: dg.AssetExecutionContext, coinbase: CoinbaseCandles, lake: Lake) -> Built:
+    """One row per minute of USDT-USD that had a trade: what a USDT is worth in dollars.
+
+    Asks Coinbase for the day alone. Known fault: absent minutes are not explained by the source.
+    """
+    table, listing = "raw/coinbase_usdt", instruments.USDT
+    _, day = split(context.partition_key)
+    if why := settings.load().unconfigured("coinbase"):
+        return nothing(lake, table, MARKET_WIDE, day, "not_configured", "coinbase", why)
+    rows = coinbase.fetch(listing.name, day, MINUTE_S) if day >= listing.since else []
+    found = candles_from(rows, MINUTE_S).with_columns(pl.lit(day).alias("day"), pl.lit(listing.venue).alias("venue"))
+    state = "complete" if rows else "missing"
+    lake.keep_held(table, MARKET_WIDE, day, state, f"Coinbase's {listing.name}")
+    return Built(found.drop("interval_s"), state, "coinbase")
+
+
 @table_asset("raw/coinbase_trades", kinds={"ccxt"}, tags={"cost": "free"}, pool="coinbase_api", code_version="1")
 def coinbase_trades(context: dg.AssetExecutionContext, coinbase: CoinbaseCandles, lake: Lake) -> Built:
     """One row per trade of the day at Coinbase, side = aggressor, on the exchange's clock.
@@ -101,4 +121,4 @@ def coinbase_trades(context: dg.AssetExecutionContext, coinbase: CoinbaseCandles
     return land_trades(context, lake, table, "coinbase_trades", "coinbase", coinbase.trades, trades_from)
 
 
-ASSETS = (coinbase_candles, coinbase_trades)
+ASSETS = (coinbase_candles, coinbase_usdt, coinbase_trades)
