@@ -6,6 +6,7 @@ import pytest
 from conftest import SHARED
 from laws.subjects import SUBJECTS
 
+from crpbot_dagster.assets.features.sets import SETS
 from crpbot_dagster.tables.features import READ_FROM, REGIME_FLAGS, manifest, origins
 from crpbot_dagster.tables.features_mr import MR_FLAGS
 from crpbot_dagster.tables.features_v6 import STALE_FLAGS
@@ -50,6 +51,10 @@ def listed(name: str) -> list[list[str]]:
             found += [p for p in (reads[number[1]].split(", ") if number else [part]) if p not in found]
         row[5] = reads[row[0]] = ", ".join(found)
     return [row[1:] for row in rows]
+
+
+def test_every_set_that_is_built_is_under_the_laws() -> None:
+    assert [name for name, s in SETS.items() if name not in SUBJECTS or SUBJECTS[name].table is not s.table] == []
 
 
 @pytest.mark.skipif(not CATALOGUE.is_file(), reason="the catalogue is not on this machine")
