@@ -15,8 +15,12 @@ from crpbot_dagster.assets.features.live import Feed
 
 
 def peak() -> float:
-    """Return the most memory the process ever held, MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    """Return the most memory the process ever held, MiB; Linux counts the parent's in ``ru_maxrss``."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        (line,) = (x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
+        return float(line.split()[1]) / 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 if __name__ == "__main__":

@@ -25,7 +25,9 @@ def test_kyle_slope_known_answer() -> None:
 def test_imbalance_known_answers() -> None:
     bids, asks = np.cumsum([3.0, 5.0, 2.0]), np.cumsum([1.0, 4.0, 5.0])
     assert w.share(bids, asks) == pytest.approx([0.5, 0.230769, 0.0], abs=5e-7)
-    assert [naive.imbalance([3, 5, 2], [1, 4, 5], k) for k in (1, 2, 3)] == pytest.approx([0.5, 0.230769, 0.0], abs=5e-7)
+    assert [naive.imbalance([3, 5, 2], [1, 4, 5], k) for k in (1, 2, 3)] == pytest.approx(
+        [0.5, 0.230769, 0.0], abs=5e-7
+    )
 
 
 def test_amihud_known_answer() -> None:
