@@ -94,7 +94,7 @@ CASES = (
          "accepted, its minutes are kept out", where=f"{BOOKS}::test_a_crossed_book_is_counted_and_kept_out"),
     Case(53, "crossed book for more than 5 s, live", "no signal", LATER, where=LATER),
     Case(54, "crossed book of several venues", "ACC", "accepted: a venue's book is not mixed with another's",
-         where="tests/laws/test_feature_laws.py::test_l7_l8_another_symbol_or_venue_changes_nothing"),
+         where="tests/laws/test_laws.py::test_l8_the_lake_s_other_venues_and_sources_are_left_out"),
     Case(55, "update before the first snapshot", "dropped, counted", "accepted, not used",
          where=f"{BOOKS}::test_updates_before_the_first_snapshot_are_not_used"),
     Case(55, "lost update", "book invalid", "accepted, flag: the replay differs from the vendor's snapshots",

@@ -1,6 +1,5 @@
 """V6: the dictionary is the catalogue; known answers; calendars; slow tables by availability; what an absent source empties."""
 
-import re
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
@@ -8,14 +7,13 @@ import naive_v6_slow
 import numpy as np
 import polars as pl
 import pytest
-from conftest import SHARED
-from laws.v6_inputs import SETTINGS, inputs_of, random_trades
+from laws.every_source import SETTINGS, inputs_of, random_trades
 
 from crpbot_dagster.assets.features import market_calendar, multi_source, slow, technical, technical_windows
 from crpbot_dagster.assets.features.inputs import Inputs
 from crpbot_dagster.assets.features.microstructure import amihud
-from crpbot_dagster.tables.features import manifest, origins
-from crpbot_dagster.tables.features_v6 import STALE_FLAGS, V6, V6_FEATURES
+from crpbot_dagster.tables.features import origins
+from crpbot_dagster.tables.features_v6 import V6, V6_FEATURES
 from crpbot_dagster.tables.papers import PAPERS
 
 NAN = float("nan")
@@ -25,44 +23,6 @@ START = datetime(2024, 3, 1, tzinfo=UTC)
 def minutes(n: int, start: datetime = START) -> pl.Series:
     end = start + timedelta(minutes=n)
     return pl.datetime_range(start, end, "1m", closed="left", eager=True, time_unit="us").alias("ts")
-
-
-# --- L17: the dictionary ----------------------------------------------------------------------------
-
-
-SECTIONS = {"5.1": "price_volume", "5.2": "technical", "5.3": "fundamental", "5.4": "macro", "5.5": "time"}
-
-
-def catalogue() -> list[list[str]]:
-    """Name, formula, unit, range, reads, reach, N, transform, source and group of the catalogue's lines, in order."""
-    found: list[list[str]] = []
-    group = None
-    for line in (SHARED / "features.md").read_text(encoding="utf8").splitlines():
-        if line.startswith("#"):
-            group = SECTIONS.get(line.removeprefix("### ")[:3]) if line.startswith("### ") else None
-        cells = [c.strip() for c in line.strip("|").split("|")]
-        if group and len(cells) == 10 and cells[0].isdigit():
-            same_reads = re.fullmatch(r"as #(\d+)", cells[5])
-            cells[5] = found[int(same_reads[1]) - 1][4] if same_reads else cells[5]
-            found.append([*cells[1:], group])
-    return found
-
-
-@pytest.mark.skipif(not (SHARED / "features.md").is_file(), reason="the catalogue is not on this machine")
-def test_the_dictionary_is_the_catalogue_line_by_line() -> None:
-    ours = [
-        [c.name, c.text, c.unit, c.range, ", ".join(c.reads), c.slow_reach or str(c.reach), c.valid, c.transform, c.source, c.group]
-        for c in V6_FEATURES
-    ]  # fmt: skip
-    assert ours == catalogue()
-
-
-def test_counts_and_manifest() -> None:
-    assert [sum(c.group == g for c in V6_FEATURES) for g in SECTIONS.values()] == [20, 30, 25, 15, 10]
-    assert (len(V6_FEATURES), len(STALE_FLAGS), len(V6.columns) - 1) == (100, 8, 111)
-    assert sum(c.is_input for c in V6.features) == 100
-    assert len(manifest(V6)) == 108 and len(set(manifest(V6))) == 108
-    assert all(c.reach is not None and 1 <= c.reach <= 1441 for c in V6.features)
 
 
 def test_every_line_names_what_it_is_made_of_and_its_paper() -> None:

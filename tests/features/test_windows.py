@@ -22,6 +22,14 @@ def test_kyle_slope_known_answer() -> None:
     assert naive.kyle_slope(x.tolist(), y.tolist()) == pytest.approx(0.009972603, abs=5e-10)
 
 
+def test_imbalance_known_answers() -> None:
+    bids, asks = np.cumsum([3.0, 5.0, 2.0]), np.cumsum([1.0, 4.0, 5.0])
+    assert w.share(bids, asks) == pytest.approx([0.5, 0.230769, 0.0], abs=5e-7)
+    assert [naive.imbalance([3, 5, 2], [1, 4, 5], k) for k in (1, 2, 3)] == pytest.approx(
+        [0.5, 0.230769, 0.0], abs=5e-7
+    )
+
+
 def test_amihud_known_answer() -> None:
     """|r| of 10, 20 and 5 bps on 1, 2 and 0.5 million: 10 bps per million."""
     close = 100 * np.exp(np.cumsum([0, 0.0010, -0.0020, 0.0005]))

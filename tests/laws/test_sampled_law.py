@@ -28,10 +28,10 @@ def test_the_sample_is_of_the_day_and_always_the_same(inputs: Inputs) -> None:
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_sound_sets_pass(name: str, inputs: Inputs) -> None:
+def test_sound_sets_pass(name: str, everything: Inputs) -> None:
     build = SETS[name].of("BTC-USD", PRIMARY)
-    made = build(inputs)
-    assert unlike_alone(inputs, made, build, (0, 700, 2000, made.height - 1)) == []
+    made = build(everything)
+    assert unlike_alone(everything, made, build, (0, 700, 2000, made.height - 1)) == []
 
 
 @pytest.mark.parametrize("leak", LEAKS)

@@ -1,11 +1,13 @@
-"""A market of many sources for the tests of V6: around one venue's bars, or wholly random; every table has nulls."""
+"""A market with every source: around one venue's bars, or wholly random; every table has nulls, rows in no order."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 import polars as pl
 
 from crpbot_dagster.assets.features.inputs import Inputs
+from crpbot_dagster.assets.features.mean_reversion import MRSettings
 from crpbot_dagster.assets.features.multi_source import V6Settings
 
 SETTINGS = V6Settings(
@@ -20,6 +22,7 @@ SETTINGS = V6Settings(
     option_currency="ETH",
     option_symbol="BTC-USD",  # not the symbol, so that a mix-up shows
 )
+MR_SETTINGS = MRSettings("BTC-USD", SETTINGS.funding_venues)
 HISTORY = 420  # days of slow tables before the first minute
 LOST = 0.02
 
@@ -75,6 +78,8 @@ def minute_tables(trades: pl.DataFrame, rng: np.random.Generator) -> dict:
             funding_rate=1e-4 * hours / 8 + walk,
             funding_interval_h=np.full(n, hours),
             open_interest=1e5 * np.exp(np.cumsum(rng.normal(0, 1e-4, n))),
+            liq_buy_usd=np.where(rng.random(n) < 0.5, rng.lognormal(9, 1, n), 0.0),
+            liq_sell_usd=np.where(rng.random(n) < 0.5, rng.lognormal(9, 1, n), 0.0),
             is_stale=(rng.random(n) < 0.01).astype(np.int8),
         )
 
@@ -187,6 +192,70 @@ def _hours(days: list[date], rng: np.random.Generator) -> pl.DataFrame:
     return masked(pl.concat(frames), LOST, rng, ("currency", "hour", "available_ts"))
 
 
+def buckets_of(ends: list[datetime], rng: np.random.Generator) -> pl.DataFrame:
+    """Volume buckets of 4 coins that are complete at ``ends``."""
+    bought = 4 * rng.random(len(ends))
+    columns = {"bucket_n": range(len(ends)), "end_ts": ends, "bucket_volume": 4.0, "buy_volume": bought}
+    frame = pl.DataFrame(columns, schema_overrides={"end_ts": pl.Datetime("us", "UTC")})
+    return frame.with_columns(sell_volume=4 - pl.col("buy_volume"))
+
+
+def random_buckets(ts: pl.Series, rng: np.random.Generator, a_day: int = 100) -> pl.DataFrame:
+    """Buckets that end at random, one in ten exactly as a minute does."""
+    seconds = np.sort(rng.choice(60 * len(ts), a_day * len(ts) // 1440, replace=False))
+    seconds[::10] -= seconds[::10] % 60
+    return buckets_of([ts[0] + timedelta(seconds=int(s)) for s in np.sort(seconds)], rng)
+
+
+def thin_buckets(ts: pl.Series, first: int, rng: np.random.Generator) -> pl.DataFrame:
+    """Buckets so thin that 25 of them reach back 20 hours from row ``first`` + 1,199 to ``first``, and end there."""
+    older = [ts[first] - timedelta(minutes=10 * i, seconds=30) for i in range(25, 0, -1)]
+    middle = [ts[first + 1000] + timedelta(minutes=5 * i) for i in range(24)]
+    after = [ts[first + 1200] + timedelta(seconds=10 + 60 * i) for i in range(30)]
+    return buckets_of([*older, ts[first] + timedelta(seconds=30), *middle, *after], rng)
+
+
 def inputs_of(trades: pl.DataFrame, rng: np.random.Generator) -> Inputs:
     """Everything V6 reads, around one venue's bars."""
     return Inputs(trades, slow=slow_tables(trades, rng), **minute_tables(trades, rng))
+
+
+def everything(
+    bars: tuple[pl.DataFrame, pl.DataFrame], partner: tuple[pl.DataFrame, pl.DataFrame], rng: np.random.Generator
+) -> Inputs:
+    """Everything that any set reads, around one venue's bars and book and its partner's."""
+    made, buckets = inputs_of(bars[0], rng), random_buckets(bars[0]["ts"], rng)
+    return replace(made, book=bars[1], partner_book=partner[1], buckets=buckets)
+
+
+def filled(inputs: Inputs) -> Inputs:
+    """The inputs without a null: each table's holes take a neighbour's value, whatever the side."""
+
+    def fill(frame: pl.DataFrame) -> pl.DataFrame:
+        keys = [c for c in ("symbol", "currency", "series_id", "obs_day", "hour", "ts") if c in frame.columns]
+        known = frame.sort(keys).with_columns(pl.exclude(*keys).fill_null(strategy="forward"))
+        return known.with_columns(pl.exclude(*keys).fill_null(strategy="backward"))
+
+    return replace(inputs.minutes(fill), slow={letter: fill(f) for letter, f in inputs.slow.items()})
+
+
+def long_market(
+    bars: tuple[pl.DataFrame, pl.DataFrame],
+    partner: tuple[pl.DataFrame, pl.DataFrame],
+    times: int,
+    rng: np.random.Generator,
+) -> Inputs:
+    """The same bars again and again on later days, with noise of its own on each level of the book.
+
+    The sandbox's levels all lean one way; real ones do not.
+    """
+
+    def again(frame: pl.DataFrame) -> pl.DataFrame:
+        days = timedelta(minutes=frame.height)
+        return pl.concat([frame.with_columns(pl.col("ts") + i * days) for i in range(times)])
+
+    trades, book, other = again(bars[0]), again(bars[1]), again(partner[1])
+    noise = {c: pl.Series(rng.lognormal(0, 0.5, book.height)) for c in book.columns if "_depth_" in c}
+    leaning = pl.Series(rng.uniform(-1, 1, book.height))
+    book = book.with_columns(*(pl.col(c) * x for c, x in noise.items()), leaning.alias("imbalance_5_tw"))
+    return everything((trades, book), (trades, other), rng)
