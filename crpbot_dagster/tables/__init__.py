@@ -4,11 +4,13 @@ Casting, the door's hard rules, quality checks, Dagster's column schema and ``do
 derive from here. One module per stage; the words they use are in ``schema.py``.
 """
 
-from crpbot_dagster.tables import bars, features, raw, raw_vendors, raw_venues, raw_web, results
+from crpbot_dagster.tables import analyses, bars, features, raw, raw_vendors, raw_venues, raw_web, results
 from crpbot_dagster.tables.schema import Table
 
 RAW = (*raw.TABLES, *raw_vendors.TABLES, *raw_venues.TABLES, *raw_web.TABLES)
-TABLES: dict[str, Table] = {t.name: t for t in (*RAW, *bars.TABLES, *features.TABLES, *results.TABLES)}
+TABLES: dict[str, Table] = {
+    t.name: t for t in (*RAW, *bars.TABLES, *features.TABLES, *results.TABLES, *analyses.TABLES)
+}
 
 CANDLES: dict[str, Table] = {t.candle_source: t for t in RAW if t.candle_source}
 """Source → its table of one-minute candles: venue, ts, open, high, low, close, volume; interval_s where other
