@@ -30,7 +30,7 @@ from crpbot_dagster.assets.raw import (
     traditional_markets,
 )
 from crpbot_dagster.instruments import Primary
-from crpbot_dagster.tables import CANDLES, TABLES, TICKS
+from crpbot_dagster.tables import CANDLES, TABLES, TICKS, analyses
 
 SOURCE_MODULES = (
     tardis,
@@ -72,7 +72,9 @@ COMPARISON = "evaluations/source_comparison"  # of a day, no verdict needed
 _OF_A_DAY = (*(t for t in tables_of("raw", "bars", "features") if t != LABELS), COMPARISON)
 DAY_TABLES = tuple(t for t in _OF_A_DAY if not TABLES[t].is_market_wide)
 MARKET_TABLES = tuple(t for t in _OF_A_DAY if TABLES[t].is_market_wide)
-EVALUATION_TABLES = tuple(t for t in tables_of("evaluations") if t not in (TRACK_RECORD, COMPARISON))  # of a verdict
+ANALYSES = frozenset(t.name for t in analyses.TABLES)  # of the days up to one, when somebody asks for it
+_NO_VERDICT = {TRACK_RECORD, COMPARISON, *ANALYSES}
+EVALUATION_TABLES = tuple(t for t in tables_of("evaluations") if t not in _NO_VERDICT)  # of a verdict
 VERDICT_RAW = (
     "raw/tardis_trades",
     "raw/tardis_book",

@@ -157,11 +157,13 @@ def redundancy(x: Floats) -> Redundancy:
 def _pairwise(x: Floats) -> Floats:
     # Sums over the rows that both columns of a pair have, as products of matrices.
     known = np.isfinite(x)
-    with np.errstate(all="ignore"):
-        centre, scale = np.nanmean(x, axis=0), np.nanstd(x, axis=0)
-        z = np.where(known, (x - centre) / scale, 0.0)
-    z[:, ~(scale > 1e-12 * np.abs(centre))] = 0.0
     m = known.astype(np.float64)
+    with np.errstate(all="ignore"):
+        centre = np.where(known, x, 0.0).sum(axis=0) / m.sum(axis=0)
+        away = np.where(known, x - centre, 0.0)
+        scale = np.sqrt((away**2).sum(axis=0) / m.sum(axis=0))
+        z = away / scale
+    z[:, ~(scale > 1e-12 * np.abs(centre))] = 0.0
     n, s, ss, cross = m.T @ m, z.T @ m, (z * z).T @ m, z.T @ z
     with np.errstate(all="ignore"):
         covariance = cross / n - (s / n) * (s.T / n)

@@ -72,14 +72,35 @@ class Analysis:
         """The inputs that stand out, best first."""
         return self.columns.filter("stands_out")["feature"].to_list()
 
-    @property
-    def in_words(self) -> str:
-        """What was found, in one sentence."""
-        found, inputs = self.standing_out, len(self.inputs)
-        if not found:
-            return f"None of the {inputs} model inputs stands out: whatever order they have here is that of noise."
-        shown = ", ".join(found[:12]) + (" …" if len(found) > 12 else "")
-        return f"{len(found)} of the {inputs} model inputs {'stand' if len(found) > 1 else 'stands'} out: {shown}."
+
+def in_words(columns: pl.DataFrame) -> str:
+    """Return what was found, in one sentence; ``columns`` as in ``Analysis``."""
+    inputs = columns.filter("is_input").sort("rank_n")
+    found = inputs.filter("stands_out")["feature"].to_list()
+    if not found:
+        return f"None of the {inputs.height} model inputs stands out: whatever order they have here is that of noise."
+    shown = ", ".join(found[:12]) + (" …" if len(found) > 12 else "")
+    return f"{len(found)} of the {inputs.height} model inputs {'stand' if len(found) > 1 else 'stands'} out: {shown}."
+
+
+def summary(columns: pl.DataFrame) -> dict[str, str]:
+    """Return what is told first: what was found, the worst coverage, the strongest drift."""
+    worst = columns.sort("null_frac", descending=True).row(0, named=True)
+    coverage = "no feature is ever null"
+    if worst["null_frac"] > 0:
+        coverage = (
+            f"{worst['feature']}: null in {100 * worst['null_frac']:.2f} % of the minutes, "
+            f"{100 * worst['worst_day_null_frac']:.2f} % on {worst['worst_day']}"
+        )
+    moved = columns.drop_nulls("drift_psi").sort(pl.col("drift_psi") / pl.col("drift_limit"), descending=True)
+    drifted = "too few days to compare"
+    if moved.height:
+        m = moved.row(0, named=True)
+        drifted = (
+            f"{m['feature']}: PSI {m['drift_psi']:.2f} against a limit of {m['drift_limit']:.2f}, "
+            f"{m['drift_since']} to {m['drift_until']} ({m['drift_level']})"
+        )
+    return {"found": in_words(columns), "worst_coverage": coverage, "strongest_drift": drifted}
 
 
 def analyse(features: pl.DataFrame, labels: pl.DataFrame, feature_set: str, table: Table, seed: int) -> Analysis:

@@ -6,14 +6,13 @@ charts in ``feature_charts.py``, its numbers in ``feature_analysis.py``.
 
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
 from crpbot_dagster.assets.evaluations import feature_charts
 from crpbot_dagster.assets.evaluations.charts import distribution
-from crpbot_dagster.assets.evaluations.feature_analysis import Analysis
-from crpbot_dagster.assets.evaluations.page import page
+from crpbot_dagster.assets.evaluations.feature_analysis import Analysis, in_words
+from crpbot_dagster.assets.evaluations.page import page, percent
 from crpbot_dagster.tables.schema import Table
 
 SHOWN = 15
@@ -34,6 +33,7 @@ def render(found: Analysis, features: pl.DataFrame, table: Table, market: str) -
         Path(__file__).with_name("feature_analysis.html"),
         market=market,
         a=found,
+        found=in_words(found.columns),
         about={c.name: c for c in table.features},
         top=inputs[:SHOWN],
         rest=inputs[SHOWN:],
@@ -65,21 +65,16 @@ def clusters(found: Analysis) -> list[tuple[list[str], float]]:
     return sorted(told, key=lambda c: -len(c[0]))
 
 
-def summary(found: Analysis) -> dict[str, Any]:
-    """Return what the metadata of the asset and the command line tell first."""
-    worst = found.columns.sort("null_frac", descending=True).row(0, named=True)
-    moved = found.columns.drop_nulls("drift_psi").sort(pl.col("drift_psi") / pl.col("drift_limit"), descending=True)
-    drifted = "too few days to compare"
-    if moved.height:
-        m = moved.row(0, named=True)
-        drifted = (
-            f"{m['feature']}: PSI {m['drift_psi']:.2f} against a limit of {m['drift_limit']:.2f}, "
-            f"{m['drift_since']} to {m['drift_until']} ({m['drift_level']})"
-        )
-    coverage = "no feature is ever null"
-    if worst["null_frac"] > 0:
-        coverage = (
-            f"{worst['feature']}: null in {100 * worst['null_frac']:.2f} % of the minutes, "
-            f"{100 * worst['worst_day_null_frac']:.2f} % on {worst['worst_day']}"
-        )
-    return {"found": found.in_words, "worst_coverage": coverage, "strongest_drift": drifted}
+def top_markdown(columns: pl.DataFrame) -> str:
+    """Return the best inputs as a table for the metadata of the asset."""
+    lines = [
+        "| # | input | stands out | points lost | r, up or down | 95 % interval | null |",
+        "|---:|---|---|---:|---:|---|---:|",
+    ]
+    for r in columns.drop_nulls("rank_n").sort("rank_n").head(SHOWN).iter_rows(named=True):
+        lost = "unknown" if r["accuracy_lost"] is None else f"{100 * r['accuracy_lost']:+.2f}"
+        known = (r["corr_up"], r["corr_up_low"], r["corr_up_high"])
+        point, low, high = ("unknown" if v is None else f"{v:+.3f}" for v in known)
+        cells = (r["rank_n"], r["feature"], "yes" if r["stands_out"] else "no", lost, point, f"{low} to {high}")
+        lines.append(f"| {' | '.join(str(c) for c in cells)} | {percent(r['null_frac'])} |")
+    return "\n".join(lines)

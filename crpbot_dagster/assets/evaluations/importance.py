@@ -16,12 +16,12 @@ from crpbot_dagster.assets.evaluations.day_blocks import Days, Estimate, Floats,
 from crpbot_dagster.assets.evaluations.metrics import hits
 from crpbot_dagster.assets.models.validation import Times, purge
 
-REPEATS = 5
+REPEATS = 3
 TEST_SHARE = 1 / 3
 TEST_DAYS = 3  # at least, where half of the days are as many
 LEAST_DAYS = 4
 LEAST_ROWS = 200
-MOST_TEST_ROWS = 10_000  # evenly spaced: labels overlap, so more minutes of a day say little more
+MOST_TEST_ROWS = 5_000  # evenly spaced: labels overlap, so more minutes of a day say little more
 
 Predict = Callable[[Floats], Floats]
 Fit = Callable[[Floats, NDArray[np.int8], int], Predict]
@@ -49,7 +49,7 @@ def permutation_importance(
     """Return what each group of columns of ``x`` float64[n, k] is worth to a model that ``fit`` makes.
 
     Trained on the first two thirds of the days, less the labels that reach into the last third, which tests. The
-    columns of a group are shuffled together, five times, among the test rows; right calls are compared row by row, and
+    columns of a group are shuffled together, three times, among the test rows; right calls are compared row by row, and
     the interval takes whole days for the unit. In a market without any signal the expected loss is 0, whatever the
     model.
 
