@@ -85,6 +85,7 @@ def test_what_no_model_reads_is_counted_and_not_tested(btc: Analysis) -> None:
     assert unread["mean"].null_count() == 0
     category = btc.columns.row(by_predicate=pl.col("feature") == "day_of_week", named=True)
     assert category["corr_up"] is None and category["accuracy_lost"] is not None
+    assert category["drift_psi"] is None, "it reads the clock alone"
     assert set(btc.columns.columns) | {"first_day"} == {c.name for c in COLUMNS}
 
 
@@ -109,7 +110,7 @@ def made_up(rng: np.random.Generator, days: int, columns: dict[str, np.ndarray],
     known = pl.DataFrame({"ts": ts} | label).with_columns(
         **keys, label_end_ts_15m=pl.col("ts") + pl.duration(minutes=16)
     )
-    column = partial(Column, dtype=pl.Float64(), unit="1", text="made up", transform="as_is", reads=("ts",), reach=1)
+    column = partial(Column, dtype=pl.Float64(), unit="1", text="made up", transform="as_is", reads=("T.x",), reach=1)
     own = tuple(column(name=n, group="g") for n in columns)
     return features, known, Table("features/v4", "made up", ("ts",), own)
 

@@ -42,8 +42,8 @@ class Analysis:
     """The numbers of one feature set and symbol.
 
     ``columns`` has a row per feature (``tables/analyses.py``), best first; ``nulls`` a row per day with each feature's
-    null share. ``inputs`` names the columns of ``redundancy``. ``drifts`` has, of each input, one entry per span after
-    the first.
+    null share. ``inputs`` names the columns of ``redundancy``. ``drifts`` has one entry per span after the
+    first, of each input that reads more than the clock.
     """
 
     feature_set: str
@@ -126,7 +126,9 @@ def analyse(features: pl.DataFrame, labels: pl.DataFrame, feature_set: str, tabl
     information = _information(joined, x, up, values, seed)
     first, last = day[0].astype(object), day[-1].astype(object)
     periods = spans(first, last)
-    moved = {c.name: drifts(v, day, periods) for c, v in values.items()} if periods else {}
+    # What reads the clock alone differs between two spans only by the weekdays they have.
+    may_drift = {c.name: v for c, v in values.items() if periods and c.reads != ("ts",)}
+    moved = {name: drifts(v, day, periods) for name, v in may_drift.items()}
     nulls = joined.group_by(pl.col("ts").dt.date().alias("day")).agg(
         pl.col(c.name).is_null().mean() for c in table.features
     )

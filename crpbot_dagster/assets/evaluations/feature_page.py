@@ -16,7 +16,7 @@ from crpbot_dagster.assets.evaluations.page import page, percent
 from crpbot_dagster.tables.schema import Table
 
 SHOWN = 15
-LEVELS = {"act": "✖ act", "watch": "▲ watch", "none": "✔ none", None: "? unknown"}
+LEVELS = {"act": "✖ act", "watch": "▲ watch", "none": "✔ none", None: "–"}
 
 
 def page_name(feature_set: str, symbol: str, day: date) -> str:
