@@ -51,6 +51,16 @@ def test_days_that_differ_among_themselves_are_no_drift() -> None:
     assert called <= 8 and by_the_rule >= 40
 
 
+def test_a_column_with_one_value_a_day_leaves_bins_empty_and_is_no_drift() -> None:
+    rng, called = np.random.default_rng(5), 0
+    for days in (12, 45) * 30:
+        found = drift(np.repeat(rng.normal(size=days), MINUTES), days_of(days), *halves(days))
+        called += found.level != "none"
+    assert called <= 8
+    steps = np.repeat(rng.normal(size=45) + 3 * (np.arange(45) > 22), MINUTES)
+    assert drift(steps, days_of(45), *halves(45)).level == "act"
+
+
 def test_flags_categories_and_constants(rng) -> None:
     day = days_of(8)
     flag = (rng.random(len(day)) < 0.2).astype(float)

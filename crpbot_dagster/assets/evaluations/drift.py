@@ -103,7 +103,7 @@ def drift(x: Floats, day: Days, before: Span, after: Span) -> Drift | None:
         return None
     tables = [t[:, held] for t in tables]
     first, second = (t.sum(axis=0) / t.sum() for t in tables)
-    scale = 1 / np.sqrt(np.maximum((first + second) / 2, EPSILON))
+    psi, scale = population_stability(first, second), 1 / np.sqrt(np.maximum((first + second) / 2, EPSILON))
     spread = sum(_covariance(t) for t in tables) * np.outer(scale, scale)
     expected, square = float(np.trace(spread)), float((spread**2).sum())
     noise = 0.0
@@ -111,7 +111,9 @@ def drift(x: Floats, day: Days, before: Span, after: Span) -> Drift | None:
         freedom = expected**2 / square  # at most the days less two, and the bins less one
         days_n = sum(len(t) for t in tables)
         noise = expected * float(fdtri(freedom, freedom * (days_n - 2), NO_DRIFT))
-    psi = population_stability(first, second)
+        # Of the sum of squares that a small PSI is near to; an empty bin adds more to the PSI than to that sum.
+        squares = float((((second - first) * scale) ** 2).sum())
+        noise *= max(psi / squares, 1.0) if squares > 0 else 1.0
     return Drift(before.name, after.name, psi, max(WATCH, noise), max(ACT, noise))
 
 
