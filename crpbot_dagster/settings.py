@@ -78,6 +78,7 @@ class Settings(BaseSettings):
     stop_days: int = Field(3, ge=1)
     calibrate_days: int = Field(4, ge=1)
     test_days: int = Field(28, ge=1)
+    analysis_days: int = Field(90, ge=1)
 
     # Training and scoring
     logistic_c: float = Field(1.0, gt=0)

@@ -32,7 +32,7 @@ from crpbot_dagster.assets.raw import (
     traditional_markets,
 )
 from crpbot_dagster.instruments import Primary
-from crpbot_dagster.tables import CANDLES, TABLES, TICKS
+from crpbot_dagster.tables import CANDLES, TABLES, TICKS, analyses
 
 SOURCE_MODULES = (
     tardis,
@@ -85,7 +85,9 @@ _OF_A_VERDICT = {
 }
 EVERY_SOURCE_TABLES = tuple(t for t in DAY_TABLES if not t.startswith("raw/") and t not in _OF_A_VERDICT)
 """What is made of every source, for the days that ask every source; no verdict needs it."""
-EVALUATION_TABLES = tuple(t for t in tables_of("evaluations") if t not in (TRACK_RECORD, COMPARISON))  # of a verdict
+ANALYSES = frozenset(t.name for t in analyses.TABLES)  # of the days up to one, when somebody asks for it
+_NO_VERDICT = {TRACK_RECORD, COMPARISON, *ANALYSES}
+EVALUATION_TABLES = tuple(t for t in tables_of("evaluations") if t not in _NO_VERDICT)  # of a verdict
 VERDICT_RAW = (
     "raw/tardis_trades",
     "raw/tardis_book",

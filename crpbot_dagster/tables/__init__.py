@@ -5,6 +5,7 @@ derive from here. One module per stage; the words they use are in ``schema.py``.
 """
 
 from crpbot_dagster.tables import (
+    analyses,
     bars,
     bars_derived,
     bars_slow,
@@ -22,7 +23,7 @@ from crpbot_dagster.tables.schema import Table
 RAW = (*raw.TABLES, *raw_vendors.TABLES, *raw_venues.TABLES, *raw_web.TABLES)
 BARS = (*bars.TABLES, *bars_derived.TABLES, *bars_slow.TABLES)
 FEATURES = (*features.TABLES, *features_v6.TABLES, *features_mr.TABLES)
-TABLES: dict[str, Table] = {t.name: t for t in (*RAW, *BARS, *FEATURES, *results.TABLES)}
+TABLES: dict[str, Table] = {t.name: t for t in (*RAW, *BARS, *FEATURES, *results.TABLES, *analyses.TABLES)}
 
 CANDLES: dict[str, Table] = {t.candle_source: t for t in RAW if t.candle_source}
 """Source → its table of one-minute candles: venue, ts, open, high, low, close, volume; interval_s where other

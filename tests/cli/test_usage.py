@@ -55,7 +55,19 @@ def said(done: Result) -> str:
 
 def test_the_verbs_are_these() -> None:
     assert sorted(" ".join(v) for v in verbs()) == [
-        *("alerts test", "backfill", "compare", "demo", "dev", "doctor", "evaluate", "explain", "promote", "report"),
+        *(
+            "alerts test",
+            "analyse",
+            "backfill",
+            "compare",
+            "demo",
+            "dev",
+            "doctor",
+            "evaluate",
+            "explain",
+            "promote",
+            "report",
+        ),
         *("rollback", "run", "sandbox serve", "sql", "train"),
     ]
 
@@ -89,6 +101,8 @@ USAGE = [
     (("explain", "features/v7.rsi"), "no table 'features/v7': did you mean features/v"),
     (("sql", "select 1", "--csv", "--json"), "choose one"),
     (("sandbox", "serve", "--recordings", "nowhere"), "no such folder"),
+    (("analyse", "v9", "--symbol", "BTC"), "no feature set 'v9': v4, v5"),
+    (("analyse", "v5"), "Missing option '--symbol'"),
     (("fly",), "No such command"),
 ]
 
@@ -107,6 +121,10 @@ def test_a_mistake_is_named_and_exits_with_usage(ask: Ask, words: tuple[str, ...
         (("evaluate", "BTC"), "First: crpbot train BTC-USD"),
         (("promote", "BTC-USD"), "evaluations/metrics: none yet. First: crpbot evaluate BTC-USD"),
         (("report", "BTC"), "promotion/promoted_model: none yet. First: crpbot promote BTC-USD"),
+        (
+            ("analyse", "v5", "--symbol", "BTC"),
+            "BTC-USD: no day holds features/v5 and features/labels. First: crpbot backfill",
+        ),
         (("sql", "select 1"), "is empty. First: crpbot demo, or crpbot backfill"),
     ],
 )

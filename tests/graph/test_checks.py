@@ -8,7 +8,7 @@ import dagster as dg
 import polars as pl
 import pytest
 from conftest import DAYS, with_clocks
-from graph import broken_certified, broken_features, broken_vendors, broken_venues, broken_web
+from graph import broken_analyses, broken_certified, broken_features, broken_vendors, broken_venues, broken_web
 
 from crpbot_dagster.assets import checks
 from crpbot_dagster.assets.bars.tape import candles_1m, daily_bar
@@ -35,7 +35,7 @@ FACTS = {
     "look_ahead_n": 0.0,
     "leaderboard_one_chosen_first": 0.0,
 }
-AREAS = (broken_certified, broken_features, broken_vendors, broken_venues, broken_web)
+AREAS = (broken_analyses, broken_certified, broken_features, broken_vendors, broken_venues, broken_web)
 for area in AREAS:
     FACTS |= area.FACTS
 

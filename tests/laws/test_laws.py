@@ -14,8 +14,8 @@ from laws import laws
 from laws.every_source import long_market
 from laws.subjects import SUBJECTS
 
-from crpbot_dagster.assets.features.reading import primary_minutes
 from crpbot_dagster.assets.features.inputs import Inputs
+from crpbot_dagster.assets.features.reading import primary_minutes
 from crpbot_dagster.instruments import Primary
 from crpbot_dagster.tables.schema import Column
 

@@ -13,11 +13,12 @@ import numpy as np
 import polars as pl
 import pytest
 
+from crpbot_dagster.assets.evaluations.charts import plotly_js
 from crpbot_dagster.assets.evaluations.metrics import evaluate
-from crpbot_dagster.assets.promotion import report_charts
+from crpbot_dagster.assets.evaluations.page import count, number
 from crpbot_dagster.assets.promotion.assets import candidates, no_candidate, verdict_rows
 from crpbot_dagster.assets.promotion.gates import Thresholds, choose
-from crpbot_dagster.assets.promotion.report import Evidence, count, days_between, number, ordered_families, render
+from crpbot_dagster.assets.promotion.report import Evidence, days_between, ordered_families, render
 from crpbot_dagster.tables import TABLES
 
 SYMBOL, MODEL_DAY, DAY = "BTC-USD", date(2023, 11, 22), date(2023, 11, 27)
@@ -296,7 +297,7 @@ def test_evil_text_stays_text(evidence: Evidence, page: Page) -> None:
             predictions=spoilt(evidence.predictions),
         )
     )  # fmt: skip
-    assert "<script>alert" not in text and "<img" not in text.replace(report_charts.plotly_js(), "")
+    assert "<script>alert" not in text and "<img" not in text.replace(plotly_js(), "")
     evil = Page(text)
     assert sorted(t for t, _ in evil.elements) == sorted(t for t, _ in page.elements)
     assert EVIL in "".join(evil.words) and "<" not in evil.figures["daily"]["data"][0]["name"]

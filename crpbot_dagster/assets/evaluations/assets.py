@@ -1,10 +1,12 @@
-"""Sources compared, predictions and metrics as assets.
+"""Sources compared, features analysed, predictions and metrics as assets.
 
-A partition of the comparison is a day. One of predictions or metrics is the day of the verdict, using labels known by
-its end: the verdict of day E judges the model of day E − test days − 1 on the test days between them, none of which it
-ever saw. Wiring only; the arithmetic is in ``metrics.py``, ``tick_rule.py`` and ``dbt_like_sql/evaluations``.
+A partition of the comparison is a day, one of an analysis the last of its days. One of predictions or metrics is the
+day of the verdict, using labels known by its end: the verdict of day E judges the model of day E − test days − 1 on the
+test days between them, none of which it ever saw. Wiring only; the arithmetic is in ``metrics.py``, ``tick_rule.py``,
+``feature_analysis.py`` and ``dbt_like_sql/evaluations``.
 """
 
+import itertools
 from datetime import date, timedelta
 from typing import Any
 
@@ -14,15 +16,20 @@ import polars as pl
 
 from crpbot_dagster import instruments, settings
 from crpbot_dagster.assets.checks import table_asset
+from crpbot_dagster.assets.evaluations.feature_analysis import analyse, summary
+from crpbot_dagster.assets.evaluations.feature_page import page_name, render, top_markdown
 from crpbot_dagster.assets.evaluations.metrics import evaluate
+from crpbot_dagster.assets.evaluations.page import write_page
 from crpbot_dagster.assets.evaluations.tick_rule import tick_rule_agreement
 from crpbot_dagster.assets.features.labels import PRICE_SOURCE
+from crpbot_dagster.assets.features.sets import SETS
 from crpbot_dagster.assets.models import pictures
 from crpbot_dagster.assets.models.artefact import Artefact, ContractBroken, load
 from crpbot_dagster.assets.models.dataset import require_source
 from crpbot_dagster.partitions import split
 from crpbot_dagster.resources.lake import Built, Lake
 from crpbot_dagster.resources.warehouse import MODELS, Warehouse, lineage_of, read_model
+from crpbot_dagster.settings import Settings
 from crpbot_dagster.tables import TABLES, TICKS
 from crpbot_dagster.tables.results import FAMILIES
 
@@ -231,4 +238,57 @@ def daily_predictions(context: dg.AssetExecutionContext, lake: Lake) -> Built:
     return Built(pl.concat(parts), "complete", "models")
 
 
-ASSETS = (source_comparison, predictions, metrics, daily_predictions)
+def first_analysed(lake: Lake, table: str, symbol: str, last: date, most_days: int) -> date:
+    """Return where the unbroken days begin that hold the features of ``table`` and labels and end on ``last``."""
+    days = [last - timedelta(days=i) for i in range(most_days)]
+    absent = {d for t in (table, "features/labels") for d in lake.missing(t, symbol, days)}
+    unbroken = itertools.takewhile(lambda d: d not in absent, days)
+    return min(unbroken, default=last)
+
+
+def analysed(name: str, symbol: str, day: date, lake: Lake, config: Settings) -> Built:
+    """Analyse one feature set over the days up to ``day``, write its page and return its rows."""
+    features_table = SETS[name].table
+    first = first_analysed(lake, features_table.name, symbol, day, config.analysis_days)
+    features = lake.window(features_table.name, symbol, first, day).collect().sort("ts")
+    labels = lake.window("features/labels", symbol, first, day).collect()
+    table, read = TABLES[f"evaluations/feature_analysis_{name}"], f"{features_table.name}, features/labels"
+    if features.is_empty() or labels.is_empty():
+        return Built(table.empty(), "empty", read)
+    require_source(labels, PRICE_SOURCE[instruments.primary(symbol, config.primary).source])
+    found = analyse(features, labels, name, features_table, config.seed)
+    file = page_name(name, symbol, day)
+    path = write_page(config.reports_dir, file, render(found, features, features_table, lake.market).encode())
+    keys = {"symbol": symbol, "day": day, "first_day": found.first}
+    frame = found.columns.with_columns(pl.lit(v).alias(k) for k, v in keys.items())
+    notes: dict[str, Any] = summary(found.columns)
+    notes |= {
+        "days": f"{found.first} to {found.last}",
+        "top_features": dg.MetadataValue.md(top_markdown(found.columns)),
+    }
+    notes |= {"analysis": dg.MetadataValue.url(f"{config.reports_url}/{file}"), "page": dg.MetadataValue.path(path)}
+    return Built(frame, "complete", read, notes=notes)
+
+
+def analysis_asset(name: str) -> dg.AssetsDefinition:
+    """Return the asset that analyses one feature set."""
+
+    def feature_analysis(context: dg.AssetExecutionContext, lake: Lake) -> Built:
+        symbol, day = split(context.partition_key)
+        return analysed(name, symbol, day, lake, settings.load())
+
+    feature_analysis.__doc__ = (
+        f"One row per feature of {name}: coverage, spread, drift, what it says of the label; and a page with charts."
+        "\n\nReads features and labels of the unbroken days up to this one; made when somebody asks (`crpbot analyse`)."
+    )
+    return table_asset(
+        f"evaluations/feature_analysis_{name}",
+        kinds={"polars", "lightgbm"},
+        after=(SETS[name].table.name, "features/labels"),
+        tags={"feature_set": name},
+        code_version="1",
+    )(feature_analysis)
+
+
+ANALYSES = tuple(analysis_asset(name) for name in SETS)
+ASSETS = (source_comparison, *ANALYSES, predictions, metrics, daily_predictions)

@@ -11,17 +11,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from crpbot_dagster.assets.evaluations.metrics import (
-    CONFIDENCE,
-    KNOWN_AFTER,
-    Days,
-    Floats,
-    Ints,
-    bootstrap_t,
-    brier_score,
-    hits,
-    resample_days,
-)
+from crpbot_dagster.assets.evaluations.day_blocks import CONFIDENCE, Days, Floats, Ints
+from crpbot_dagster.assets.evaluations.metrics import KNOWN_AFTER, bootstrap_t, brier_score, hits, resample_days
 from crpbot_dagster.assets.models.validation import effective_n
 
 

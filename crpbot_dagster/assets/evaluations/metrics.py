@@ -16,24 +16,29 @@ The rules of the gates are in docs/conventions.md.
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from scipy.special import stdtrit
 
+from crpbot_dagster.assets.evaluations.day_blocks import (
+    CONFIDENCE,
+    Days,
+    Floats,
+    Ints,
+    day_sums,
+    ratio_error,
+    ratio_shift,
+    student,
+)
 from crpbot_dagster.assets.models.validation import effective_n, mean_uniqueness
 
-Floats: TypeAlias = npt.NDArray[np.float64]
-Ints: TypeAlias = npt.NDArray[np.int64]
-Days: TypeAlias = npt.NDArray[Any]
 Times: TypeAlias = npt.NDArray[np.int64] | npt.NDArray[np.datetime64]
 BinKind: TypeAlias = Literal["width", "mass"]
 Metric: TypeAlias = float | int | str | None
 
 MIN_DRAWS = 1000  # fewer make the 5 % quantile a matter of luck
-CONFIDENCE = 0.95  # the accuracy gate asks for the lower end of it
 ECE_BINS_MASS = 15  # the gate's bins
 ECE_BINS_WIDTH = 10  # reported beside it
 ECE_LOW_QUANTILE = 0.05  # of the day-block bootstrap
@@ -115,15 +120,14 @@ def accuracy_interval(p: Floats, y: Floats, day: Days, weights: Ints) -> Accurac
     Cochran (1977), Sampling Techniques, 3rd ed., ch. 6 (ratio estimator).
     """
     _refuse_bad_rows(p, y)
-    right, count = _day_sums(hits(p, y), day, weights)
+    right, count = day_sums(hits(p, y), day, weights)
     point = float(right.sum() / count.sum())
     if len(right) < 2:
         return AccuracyInterval(point, None, None, None, None)
-    _, error = _ratio_shift(right - point * count, count, np.ones((1, len(right)), dtype=np.int64))
-    half = float(stdtrit(len(right) - 1, 0.5 + CONFIDENCE / 2) * error[0])
+    low_t, high_t, _ = student(point, ratio_error(right - point * count, count), len(right) - 1)
     resampled = (weights @ right) / (weights @ count)  # (draws,)
     low, high = np.quantile(resampled, [0.5 - CONFIDENCE / 2, 0.5 + CONFIDENCE / 2])
-    return AccuracyInterval(point, max(point - half, 0.0), min(point + half, 1.0), float(low), float(high))
+    return AccuracyInterval(point, max(low_t, 0.0), min(high_t, 1.0), float(low), float(high))
 
 
 def accuracy_at_coverage(p: Floats, y: Floats, start: Times, end: Times, coverage_pct: float) -> Tier:
@@ -209,7 +213,7 @@ def ece_upper_bound(p: Floats, y: Floats, day: Days, weights: Ints) -> float | N
     """
     _refuse_bad_rows(p, y)
     index = bin_index(p, ECE_BINS_MASS, "mass")
-    gaps = [_day_sums(np.where(index == k, y - p, 0.0), day, weights) for k in range(ECE_BINS_MASS)]
+    gaps = [day_sums(np.where(index == k, y - p, 0.0), day, weights) for k in range(ECE_BINS_MASS)]
     gap, count = np.stack([sums for sums, _ in gaps], axis=1), gaps[0][1]  # (days, bins), (days,)
     if len(count) < 2:
         return None
@@ -248,13 +252,13 @@ def bootstrap_t(gain: Floats, day: Days, weights: Ints) -> tuple[float, float, F
     narrow with few days. ±inf or NaN where a resample is one day many times over.
     Source: Hall (1992), The Bootstrap and Edgeworth Expansion, ch. 3 (percentile-t).
     """
-    total, count = _day_sums(gain, day, weights)
+    total, count = day_sums(gain, day, weights)
     if len(total) < 2:
         return None
     mean = float(total.sum() / count.sum())
     residual = total - mean * count
-    error = float(_ratio_shift(residual, count, np.ones((1, len(total)), dtype=np.int64))[1][0])
-    shift, errors = _ratio_shift(residual, count, weights)
+    error = ratio_error(residual, count)
+    shift, errors = ratio_shift(residual, count, weights)
     errors[errors < 1e-6 * error] = 0.0  # what rounding leaves of a spread of nothing: the root of 1e-16, and room
     with np.errstate(divide="ignore", invalid="ignore"):
         return mean, error, shift / errors
@@ -388,23 +392,6 @@ def _scores(scored: pl.DataFrame, base: float, draws: int, rng: np.random.Genera
         **{f"n_top_{pct}": tier.n for pct, tier in tiers.items()},
         **{f"n_eff_top_{pct}": tier.n_eff for pct, tier in tiers.items()},
     }
-
-
-def _day_sums(values: Floats, day: Days, weights: Ints) -> tuple[Floats, Floats]:
-    days, index = np.unique(day, return_inverse=True)
-    if weights.ndim != 2 or weights.shape[1] != len(days):
-        raise ValueError(f"weights of shape {weights.shape} do not resample {len(days)} days")
-    return np.bincount(index, weights=values).astype(np.float64), np.bincount(index).astype(np.float64)
-
-
-def _ratio_shift(residual: Floats, count: Floats, weights: Ints) -> tuple[Floats, Floats]:
-    # How far each resample's ratio lies from the sample's, and its standard error, from per-day sums:
-    # residual is total - ratio·count. Centred first, so that nothing cancels.
-    size = weights @ count  # (draws,)
-    shift = (weights @ residual) / size
-    cross, square = weights @ (residual * count), weights @ count**2
-    squares = np.maximum(weights @ residual**2 - 2 * shift * cross + shift**2 * square, 0.0)
-    return shift, np.sqrt(squares * len(count) / (len(count) - 1)) / size
 
 
 def _refuse_bad_rows(p: Floats, y: Floats) -> None:

@@ -35,26 +35,41 @@ def inputs(frame: pl.DataFrame, table: Table) -> Floats:
     ValueError
         A transform is unknown.
     """
-    (close,) = arrays(frame, "close")
     columns: list[Floats] = []
+    for c, x in input_values(frame, table).items():
+        if c.transform == "category":
+            columns += [np.where(np.isnan(x), np.nan, (x == v).astype(float)) for v in _values(c)[1:]]
+        else:
+            columns.append(x)
+    return np.column_stack(columns)
+
+
+def input_values(frame: pl.DataFrame, table: Table) -> dict[Column, Floats]:
+    """Return each column that a model reads, transformed, float64[rows]; a category is still one column, as stored.
+
+    Raises
+    ------
+    ValueError
+        A transform is unknown.
+    """
+    close = arrays(frame, "close")[0] if "close" in frame.columns else np.full(frame.height, np.nan)
+    made: dict[Column, Floats] = {}
     for c in table.features:
         if not c.is_input:
             continue
         (x,) = arrays(frame, c.name)
         with np.errstate(divide="ignore", invalid="ignore"):
-            if c.transform == "category":
-                columns += [np.where(np.isnan(x), np.nan, (x == v).astype(float)) for v in _values(c)[1:]]
-            elif c.transform == "as_is":
-                columns.append(x)
+            if c.transform in ("as_is", "category"):
+                made[c] = x
             elif c.transform == "log_vs_close":
-                columns.append(np.log(x / close))
+                made[c] = np.log(x / close)
             elif c.transform == "over_close":
-                columns.append(x / close)
+                made[c] = x / close
             elif c.transform == "log1p":
-                columns.append(np.log1p(x))
+                made[c] = np.log1p(x)
             else:
                 raise ValueError(f"{c.name}: unknown model input transform {c.transform!r}")
-    return np.column_stack(columns)
+    return made
 
 
 def _values(column: Column) -> tuple[float, ...]:

@@ -1,6 +1,6 @@
 """Pictures of training and calibration as PNG, for the metadata of an asset and the experiment tracker.
 
-Not here: the report's charts, which one can zoom into (``promotion/report_charts.py``), and the bins of a
+Not here: the report's charts, which one can zoom into (``evaluations/charts.py``), and the bins of a
 reliability diagram (``calibration.py``).
 """
 

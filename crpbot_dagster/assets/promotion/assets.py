@@ -5,9 +5,7 @@ the leaderboard's SQL ``dbt_like_sql/promotion``.
 """
 
 import hashlib
-import os
 from datetime import date, timedelta
-from pathlib import Path
 
 import dagster as dg
 import numpy as np
@@ -16,6 +14,7 @@ import polars as pl
 from crpbot_dagster import settings
 from crpbot_dagster.assets.checks import table_asset
 from crpbot_dagster.assets.evaluations.assets import load_model, model_day, predict
+from crpbot_dagster.assets.evaluations.page import write_page
 from crpbot_dagster.assets.models.artefact import digest
 from crpbot_dagster.assets.promotion.gates import Candidate, Choice, Metric, Thresholds, choose, decide
 from crpbot_dagster.assets.promotion.leaderboard import leaderboard_markdown
@@ -210,15 +209,6 @@ def evidence(lake: Lake, symbol: str, day: date, config: Settings, **frames: pl.
         mlflow_ui_url=config.mlflow_ui_url,
         **frames,
     )
-
-
-def write_page(folder: Path, name: str, page: bytes) -> Path:
-    """Write a file whole or not at all; a reader sees the page before or the new one."""
-    path = folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_bytes(page)
-    return unfinished.replace(path)
 
 
 @table_asset(

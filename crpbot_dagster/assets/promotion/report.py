@@ -1,8 +1,8 @@
 """The report of a verdict: from the tables' rows to one HTML page that needs nothing else, no network either.
 
-Pure: no lake, no clock, no setting; the same rows give the same bytes. The page's words and looks are in
-``report.html`` beside this, its charts in ``report_charts.py``, its wiring in ``assets.py``. What the numbers mean
-and what they must reach: ``evaluations/metrics.py`` and ``gates.py``.
+Pure: no lake, no clock, no setting; the same rows give the same bytes. The page's words are in ``report.html`` beside
+this, its looks in ``evaluations/page.html``, its charts in ``report_charts.py``, its wiring in ``assets.py``. What the
+numbers mean and what they must reach: ``evaluations/metrics.py`` and ``gates.py``.
 """
 
 import json
@@ -14,13 +14,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 
+from crpbot_dagster.assets.evaluations.charts import Chart, Interval, distribution
 from crpbot_dagster.assets.evaluations.metrics import TIERS_PCT, hits
+from crpbot_dagster.assets.evaluations.page import page
 from crpbot_dagster.assets.models.calibration import calibration_bins, share_interval
 from crpbot_dagster.assets.promotion import report_charts
-from crpbot_dagster.assets.promotion.report_charts import Chart, Interval
 from crpbot_dagster.tables.schema import Column
 
 COVERAGE_PCT = (100, *TIERS_PCT)
@@ -35,11 +35,6 @@ SIGNS = {
     "complete": "●", "empty": "○", "partial": "◐", "missing": "✕", "not_licensed": "⊘", "not_configured": "–",
     "never built": "·",
 }  # fmt: skip
-MARKETS = {
-    "live": "Live market data.",
-    "recordings": "Recorded market data.",
-    "sandbox": "Simulated data, not a real market: nothing on this page is a result about real prices.",
-}
 # Of a manifest: what everybody looks for, and what the page shows in another place.
 FIRST = ("feature_table", "venue", "source", "fit", "stop", "calibrate", "settings", "seed", "code_version")
 ELSEWHERE = ("family", "symbol", "model_day", "features", "inputs", "delta_versions")
@@ -68,23 +63,18 @@ class Evidence:
 
 def render(evidence: Evidence) -> str:
     """Return the report as one self-contained HTML page; what is missing is said in words, never left out."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    loader = FileSystemLoader(Path(__file__).parent)
-    pages = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    pages.filters |= {"percent": percent, "number": number, "count": count, "embedded": report_charts.embedded}
     chosen = headline(evidence.verdict)
     families = ordered_families(evidence)
     metrics = {f: metrics_of(evidence.metrics, f) for f in families}
     judged = [f for f in families if metrics[f]]
     learnt, without_epochs = learning(evidence.models, families)
-    return pages.get_template("report.html").render(
+    return page(
+        Path(__file__).with_name("report.html"),
         e=evidence,
         chosen=chosen,
         sign=VERDICTS[chosen["verdict"]][0],
         meaning=VERDICTS[chosen["verdict"]][1],
-        is_simulated=evidence.market.startswith("sandbox"),
-        market_words=MARKETS.get(evidence.market.partition(",")[0], "Data of an unknown market."),
+        market=evidence.market,
         verdicts=dict(evidence.verdict.filter(pl.col("gate") == "verdict").select("family", "verdict").iter_rows()),
         families=families,
         untrained=untrained(evidence.models),
@@ -104,7 +94,6 @@ def render(evidence: Evidence) -> str:
         provenance=(trained := provenance(evidence.models, families)),
         facts=list(dict.fromkeys(name for p in trained.values() for name in p["facts"])),
         versions=delta_versions(evidence),
-        plotly=report_charts.plotly_js(),
     )
 
 
@@ -236,19 +225,6 @@ def spans_of(row: Mapping[str, Any] | None) -> dict[str, tuple[date, date]]:
     return {n: (date.fromisoformat(a), date.fromisoformat(b)) for n, (a, b) in spans.items()}
 
 
-def distribution(features: pl.DataFrame, column: Column) -> dict[str, Any]:
-    """Return how an input is spread, how much of it is null, and a small picture of the middle 98 %."""
-    values = features[column.name].cast(pl.Float64)
-    known = values.drop_nulls().drop_nans().to_numpy()
-    found: dict[str, Any] = {"name": column.name, "unit": column.unit, "text": column.text, "svg": None}
-    found["null_frac"] = 1.0 - len(known) / len(values) if len(values) else None
-    if len(known):
-        low, middle, high = np.quantile(known, [0.01, 0.5, 0.99])
-        svg = report_charts.mini_histogram(known, float(low), float(high))
-        found |= {"low": float(low), "median": float(middle), "high": float(high), "svg": svg}
-    return found
-
-
 def provenance(models: Mapping[str, Mapping[str, Any] | None], families: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Return for each trained family what its manifest and row say, and apart what is too long for a table."""
     found: dict[str, dict[str, Any]] = {}
@@ -273,23 +249,6 @@ def delta_versions(evidence: Evidence) -> list[tuple[str, dict[str, int], int | 
     }
     tables = sorted({*evidence.versions, *(t for versions in trained.values() for t in versions)})
     return [(t, {f: v[t] for f, v in trained.items() if t in v}, evidence.versions.get(t)) for t in tables]
-
-
-def percent(value: float | None, digits: int = 2) -> str:
-    """Return a share in per cent, or that it is unknown."""
-    return "unknown" if value is None else f"{100 * value:.{digits}f} %"
-
-
-def number(value: float | None, digits: int = 6) -> str:
-    """Return a number with so many significant digits, thousands set apart, or that it is unknown."""
-    if value is None:
-        return "unknown"
-    return f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:,.{digits}g}"
-
-
-def count(value: float | None) -> str:
-    """Return a whole number, thousands set apart, or that it is unknown."""
-    return "unknown" if value is None else f"{value:,.0f}"
 
 
 def _use(day: date, evidence: Evidence) -> str:

@@ -1,0 +1,138 @@
+"""What goes with the label is found with an honest interval, noise is not, and columns that say the same are one."""
+
+from datetime import date, timedelta
+
+import numpy as np
+import pytest
+
+from crpbot_dagster.assets.evaluations.association import (
+    benjamini_hochberg,
+    correlation,
+    mutual_information,
+    redundancy,
+)
+from crpbot_dagster.assets.evaluations.day_blocks import Estimate, mean_over_days
+from crpbot_dagster.assets.evaluations.importance import permutation_importance
+from crpbot_dagster.assets.models.gradient_boosting import fit_quick
+
+MINUTES = 288  # of a day, every fifth
+
+
+def days_of(days: int) -> np.ndarray:
+    return np.repeat(np.array([np.datetime64(date(2024, 1, 1) + timedelta(i)) for i in range(days)]), MINUTES)
+
+
+def lasting(rng: np.random.Generator, rows: int, memory: int) -> np.ndarray:
+    """Noise that lasts: a moving sum, as overlapping labels and windowed features are."""
+    return np.convolve(rng.normal(size=rows + memory - 1), np.ones(memory), "valid") / np.sqrt(memory)
+
+
+def test_a_planted_correlation_is_found_and_its_interval_holds_it(rng) -> None:
+    day = days_of(10)
+    x = lasting(rng, len(day), 12)
+    y = 0.3 * x + np.sqrt(1 - 0.09) * lasting(rng, len(day), 3)
+    found = correlation(x, y, day)
+    assert found.low is not None and 0 < found.low < 0.3 < found.high and found.p < 1e-3
+    mirrored = correlation(-x, 7 * y + 3, day)
+    assert (mirrored.point, mirrored.low) == pytest.approx((-found.point, -found.high))
+
+
+@pytest.mark.parametrize(("days", "memory"), [(6, 1), (6, 30), (15, 12)])
+def test_the_interval_misses_nothing_more_often_than_it_says(days: int, memory: int) -> None:
+    """Both sides last and the market's noise changes from day to day: the naive test is wrong in two of three markets."""
+    rng, day, wrong, naive, markets = np.random.default_rng(3), days_of(days), 0, 0, 200
+    for _ in range(markets):
+        x, loud = lasting(rng, len(day), memory), np.repeat(np.exp(0.5 * rng.normal(size=days)), MINUTES)
+        y = loud * lasting(rng, len(day), 12)
+        found = correlation(x, y, day)
+        wrong += found.p < 0.05
+        naive += abs(found.point) * np.sqrt(len(day)) > 1.96
+    assert wrong <= 0.1 * markets  # 5 % expected, 10 % is three standard errors away
+    assert memory < 10 or naive > 0.4 * markets
+
+
+def test_too_little_gives_no_number_and_one_loud_day_no_interval(rng) -> None:
+    day = days_of(3)
+    x, y = rng.normal(size=len(day)), rng.normal(size=len(day))
+    few = np.where(np.arange(len(day)) < 99, x, np.nan)
+    assert np.isnan(correlation(few, y, day).point) and np.isnan(correlation(np.full(len(day), 2.0), y, day).point)
+    one_day = np.where(day == day[0], x, x.mean())
+    assert correlation(one_day, y, day).p is None and correlation(x, y, day).p is not None
+    assert correlation(x[:MINUTES], y[:MINUTES], day[:MINUTES]).low is None
+
+
+def test_a_mean_over_days_by_hand() -> None:
+    day = np.repeat(["a", "b", "c"], 2)
+    found = mean_over_days(np.array([1.0, 1, 2, 2, 3, 3]), day)
+    error = 1 / np.sqrt(3)
+    assert (found.point, found.low) == pytest.approx((2.0, 2 - 4.302652729911275 * error))
+    assert mean_over_days(np.array([1.0, 2.0]), np.array(["a", "a"])) == Estimate(1.5)
+    assert mean_over_days(np.zeros(6), day).p == 1.0
+
+
+def test_benjamini_hochberg_by_hand() -> None:
+    p = np.array([0.01, np.nan, 0.04, 0.03, 0.5])
+    assert benjamini_hochberg(p)[[0, 2, 3, 4]] == pytest.approx([0.04, 0.16 / 3, 0.16 / 3, 0.5])
+    assert np.isnan(benjamini_hochberg(p)[1]) and len(benjamini_hochberg(np.array([]))) == 0
+
+
+def test_information_sees_what_correlation_does_not(rng) -> None:
+    x = rng.normal(size=(1500, 6))
+    x[:, 2] = rng.integers(0, 2, 1500)
+    x[:, 4], x[:90, 5], x[90:, 5] = np.nan, 1.0, np.nan
+    y = (np.abs(x[:, 0]) + 0.3 * rng.normal(size=1500) > 0.7).astype(np.int64)
+    discrete = np.array([False, False, True, False, False, False])
+    found = mutual_information(x, y, discrete, 7)
+    assert abs(np.corrcoef(x[:, 0], y)[0, 1]) < 0.06 and found.nats[0] > 0.2 > 5 * found.floor
+    assert np.isnan(found.nats[4:]).all() and found.rows_n == 1500
+    again = mutual_information(x, y, discrete, 7)
+    assert np.array_equal(found.nats, again.nats, equal_nan=True) and found.floor == again.floor
+
+
+def test_columns_that_say_the_same_are_one_cluster(rng) -> None:
+    a, b = rng.normal(size=(2, 3000))
+    near, mirrored = a + 0.2 * rng.normal(size=3000), -3 * a + 0.3 * rng.normal(size=3000)
+    holes = np.where(rng.random(3000) < 0.3, np.nan, b)
+    x = np.column_stack([a, b, near, np.full(3000, 5.0), mirrored, holes, np.full(3000, np.nan)])
+    found = redundancy(x)
+    c = found.cluster
+    assert c[0] == c[2] == c[4] and c[1] == c[5] and len(set(c.tolist())) == 4
+    assert found.correlation[1, 5] == pytest.approx(1.0) and np.isnan(found.correlation[3]).all()
+    known = np.isfinite(holes)
+    assert found.correlation[0, 5] == pytest.approx(np.corrcoef(a[known], b[known])[0, 1])
+    together = {tuple(sorted(g)) for g in ((0, 2, 4), (1, 5))}
+    order = found.order.tolist()
+    assert all(max(map(order.index, g)) - min(map(order.index, g)) == len(g) - 1 for g in together), "side by side"
+    assert redundancy(x[:, :1]).cluster.tolist() == [1]
+
+
+def importance_of(x: np.ndarray, y: np.ndarray, days: int, groups: list[int]):
+    day = days_of(days)
+    start = np.datetime64("2024-01-01", "us") + 5 * np.arange(len(day)) * np.timedelta64(60_000_000, "us")
+    end = start + np.timedelta64(15 * 60_000_000, "us")
+    return permutation_importance(x, y.astype(np.int8), day, start, end, np.array(groups), fit_quick, 7)
+
+
+def test_columns_that_say_the_same_are_worth_something_together_and_nothing_alone(rng) -> None:
+    rows = 9 * MINUTES
+    a, noise = rng.normal(size=(2, rows))
+    x = np.column_stack([a, a, noise])
+    y = (a + rng.normal(size=rows) > 0).astype(float)
+    found, alone = importance_of(x, y, 9, [1, 1, 2]), importance_of(x, y, 9, [1, 2, 3])
+    assert found.accuracy.low > 0.6 and found.lost[1].low > 0.1 and found.lost[1].p < 0.01
+    assert found.lost[2].high > 0 > found.lost[2].low or abs(found.lost[2].point) < 0.01
+    assert max(alone.lost[1].point, alone.lost[2].point) < found.lost[1].point
+    # A third of nine days tests; three rows' labels reach into it, or touch it.
+    assert found.test_rows_n == 3 * MINUTES and found.fit_rows_n == 6 * MINUTES - 3
+    assert importance_of(x, y, 9, [1, 1, 2]) == found, "seeded"
+
+
+def test_noise_is_worth_nothing_and_few_days_have_no_model(rng) -> None:
+    wrong = 0
+    for _ in range(6):
+        x, y = rng.normal(size=(6 * MINUTES, 5)), lasting(rng, 6 * MINUTES, 3) > 0
+        wrong += sum(e.p < 0.025 for e in importance_of(x, y, 6, [1, 2, 3, 4, 5]).lost.values())
+    assert wrong <= 4
+    short = 3 * MINUTES
+    assert importance_of(rng.normal(size=(short, 2)), rng.random(short) > 0.5, 3, [1, 2]) is None
+    assert importance_of(rng.normal(size=(2 * short, 2)), np.ones(2 * short), 6, [1, 2]) is None, "one class"
