@@ -6,10 +6,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import polars as pl
 from conftest import DAYS, SEED, bars_of, with_clocks
-from laws.mr_inputs import SETTINGS as MR_SETTINGS
-from laws.mr_inputs import mr_inputs
-from laws.v6_inputs import SETTINGS as V6_SETTINGS
-from laws.v6_inputs import inputs_of, random_trades
+from laws.every_source import MR_SETTINGS, SETTINGS, everything, inputs_of, random_trades
 
 from crpbot_dagster.assets.bars.derivatives import derivatives_1m
 from crpbot_dagster.assets.bars.fx import fx_1m
@@ -87,8 +84,8 @@ def sound(market: MarketSpec) -> dict[str, pl.DataFrame]:
     forced = with_clocks(derivatives.liquidations(market, "BTCUSDT", DAY))
     ticks = with_clocks(tape(market, "BTC-USD", DAY))
     both, other = (bars_of(market, s, DAYS) for s in ("BTC-USD", "ETH-USD"))
-    reverting = mean_reversion.build(mr_inputs(market, both, other, rng), MR_SETTINGS)
-    spread = multi_source.build(inputs_of(random_trades(2, rng, DAYS[0]), rng), V6_SETTINGS)
+    reverting = mean_reversion.build(everything(both, other, rng), MR_SETTINGS)
+    spread = multi_source.build(inputs_of(random_trades(2, rng, DAYS[0]), rng), SETTINGS)
     here = pl.col("ts").dt.date() == DAY
     minutes = usdt_minutes(market, START, END)
     hours = hours_of(DAY, CURRENCIES)
