@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks import features, ingest, lake, networks, orchestration, politeness, replay
+from benchmarks import features, ingest, lake, networks, orchestration, parsers, politeness, replay
 from benchmarks.measure import FULL, HEADER, SMALL, Line, Size, table
 from crpbot_dagster.settings import PROJECT
 
@@ -41,6 +41,8 @@ How to read it
   one commit a day.
 - The network's peer is the same model fed from one tensor of all sequences, built before the clock starts; ours cuts
   each batch out of the minutes, which take a sixtieth of the memory, and shuffles, scores the epoch and keeps its best.
+- A parser of a page of an interface has a fixed cost of some milliseconds, which a few hundred rows do not hide; the
+  bare reading judges nothing.
 - The storm's host counts what arrives in each second, wherever the second begins; the budget is set high and the pauses
   between repeats short, so that the storm passes in a minute.
 - Dagster's part of a run is events, checks and metadata in Postgres: the price of seeing in the UI what was done.
@@ -56,6 +58,7 @@ def topics(nautilus: str | None) -> dict[str, Topic]:
         "lake": lake.lines,
         "networks": networks.lines,
         "orchestration": orchestration.lines,
+        "parsers": parsers.lines,
         "politeness": politeness.lines,
     }
 
