@@ -16,8 +16,8 @@ from crpbot_dagster.assets import ANALYSES, DAY_TABLES, EVALUATION_TABLES, ROUTE
 from crpbot_dagster.assets.evaluations.charts import plotly_js
 from crpbot_dagster.assets.evaluations.feature_analysis import Analysis, analyse, summary
 from crpbot_dagster.assets.evaluations.feature_page import render, top_markdown
-from crpbot_dagster.assets.features.inputs import Inputs
 from crpbot_dagster.assets.features.labels import labels
+from crpbot_dagster.assets.features.microstructure import v5
 from crpbot_dagster.assets.features.sets import SETS
 from crpbot_dagster.partitions import key
 from crpbot_dagster.resources.door import Door
@@ -43,7 +43,7 @@ def sandbox(market) -> dict[str, tuple[pl.DataFrame, pl.DataFrame]]:
     made = {}
     for symbol in ("BTC-USD", "SOL-USD"):
         trades, book = bars_of(market, symbol, SIX_DAYS)
-        features = SETS["v5"].build(Inputs(trades=trades, book=book))
+        features = v5(trades, book)
         made[symbol] = (named(features, symbol), named(labels(trades, book, "mid"), symbol))
     return made
 
