@@ -13,6 +13,7 @@ from dagster._utils.error import SerializableErrorInfo
 
 from crpbot_dagster import definitions, instruments, partitions, settings
 from crpbot_dagster.assets import (
+    CALENDAR,
     COMPARISON,
     DAY_TABLES,
     EVALUATION_TABLES,
@@ -57,7 +58,7 @@ Held = Mapping[str, frozenset[date]]
 
 def warm_tables(primary: instruments.Primary) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return what is made of the days before a range: those that give volumes alone, and those that give bars."""
-    aside = beside(primary)
+    aside = (*beside(primary), CALENDAR)
     raw = [TABLES[t] for t in DAY_TABLES if t.startswith("raw/") and t not in aside]
     priced = tuple(t.name for t in raw if t.candle_source or t.tick_source)
     volume = "bars/volume_1d"
@@ -131,9 +132,11 @@ def plan(symbol: str, first: date, last: date, until: str, config: Settings, tod
         steps += [Step(symbol, d, volumes) for d in _days_before(first, VOLUME_DAYS, look_back, config)]
     steps += [Step(symbol, d, bars) for d in _days_before(first, look_back, 0, config)]
     aside = beside(primary)
-    fewest = tuple(t for t in DAY_TABLES if TABLES[t].stage in reached and t not in (*aside, COMPARISON))
-    # The comparison of the sources is a day's own, whatever stage it is filed under: a backfill makes it too.
-    daily = (*fewest, COMPARISON) if "features" in reached else fewest
+    # What is said of every source is made on the days that ask every source. The comparison of the sources is a day's
+    # own, whatever stage it is filed under: a backfill makes it too.
+    of_all = (CALENDAR, COMPARISON)
+    fewest = tuple(t for t in DAY_TABLES if TABLES[t].stage in reached and t not in (*aside, *of_all))
+    daily = (*fewest, CALENDAR, *((COMPARISON,) if "features" in reached else ()))
     verdicts = held.get("promotion/promoted_model", frozenset()) if "evaluations" in reached else frozenset()
 
     def labels_of(day: date) -> Step:

@@ -6,7 +6,16 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from crpbot_dagster.assets import COMPARISON, DAY_TABLES, EVALUATION_TABLES, LABELS, MARKET_TABLES, TRACK_RECORD, beside
+from crpbot_dagster.assets import (
+    CALENDAR,
+    COMPARISON,
+    DAY_TABLES,
+    EVALUATION_TABLES,
+    LABELS,
+    MARKET_TABLES,
+    TRACK_RECORD,
+    beside,
+)
 from crpbot_dagster.instruments import primary
 from crpbot_dagster.resources.lake import Lake
 from crpbot_dagster.runs import (
@@ -70,6 +79,7 @@ def test_the_newest_days_ask_every_source_before_the_day_and_older_ones_what_a_v
     for step in steps:
         assert step.is_beside == (step.tables == aside)
         assert step.is_beside or not set(step.tables) & set(aside)
+    assert days_of(steps, CALENDAR) == days_of(steps, COMPARISON) == newest
     for day in newest:
         assert {t for s in steps if s.day == day for t in s.tables} >= set(DAY_TABLES)
         of_day = [
