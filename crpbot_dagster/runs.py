@@ -13,6 +13,7 @@ from dagster._utils.error import SerializableErrorInfo
 
 from crpbot_dagster import definitions, instruments, partitions, settings
 from crpbot_dagster.assets import (
+    CALENDAR,
     COMPARISON,
     DAY_TABLES,
     EVALUATION_TABLES,
@@ -58,7 +59,7 @@ Held = Mapping[str, frozenset[date]]
 
 def warm_tables(primary: instruments.Primary) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return what is made of the days before a range: those that give volumes alone, and those that give bars."""
-    aside = beside(primary)
+    aside = (*beside(primary), CALENDAR)
     raw = [TABLES[t] for t in DAY_TABLES if t.startswith("raw/") and t not in aside]
     priced = tuple(t.name for t in raw if t.candle_source or t.tick_source)
     volume = "bars/volume_1d"
@@ -132,9 +133,11 @@ def plan(symbol: str, first: date, last: date, until: str, config: Settings, tod
         steps += [Step(symbol, d, volumes) for d in _days_before(first, VOLUME_DAYS, look_back, config)]
     steps += [Step(symbol, d, bars) for d in _days_before(first, look_back, 0, config)]
     aside = beside(primary)
+    # What is made or said of every source is of the days that ask every source. The comparison of the sources is a
+    # day's own, whatever stage it is filed under: a backfill makes it too.
+    of_all = (*EVERY_SOURCE_TABLES, CALENDAR, COMPARISON)
     whole = tuple(t for t in DAY_TABLES if TABLES[t].stage in reached and t not in (*aside, COMPARISON))
-    fewest = tuple(t for t in whole if t not in EVERY_SOURCE_TABLES)
-    # The comparison of the sources is a day's own, whatever stage it is filed under: a backfill makes it too.
+    fewest = tuple(t for t in whole if t not in of_all)
     daily = (*whole, COMPARISON) if "features" in reached else whole
     verdicts = held.get("promotion/promoted_model", frozenset()) if "evaluations" in reached else frozenset()
 

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from crpbot_dagster.assets import (
+    CALENDAR,
     COMPARISON,
     DAY_TABLES,
     EVALUATION_TABLES,
@@ -80,6 +81,7 @@ def test_the_newest_days_ask_every_source_before_the_day_and_older_ones_what_a_v
         assert step.day in newest or not set(step.tables) & set(EVERY_SOURCE_TABLES), "no verdict needs them"
         assert step.is_beside == (step.tables == aside)
         assert step.is_beside or not set(step.tables) & set(aside)
+    assert days_of(steps, CALENDAR) == days_of(steps, COMPARISON) == newest
     for day in newest:
         assert {t for s in steps if s.day == day for t in s.tables} >= set(DAY_TABLES)
         of_day = [
