@@ -8,9 +8,11 @@ import math
 import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
+from filelock import FileLock
 from pyrate_limiter import Duration, Rate, RateItem, SQLiteBucket
 
 MEMORY = ":memory:"
@@ -18,7 +20,10 @@ SPACING = 1.1  # requests arrive less evenly than they are sent: a tenth apart k
 PROBES = Rate(2, Duration.MINUTE)  # of a host that fails and fails
 OPEN_AFTER = 5  # failures in a row, after which only probes go out
 
-TABLE = "CREATE TABLE IF NOT EXISTS hosts (source TEXT PRIMARY KEY, failures INTEGER, not_before REAL, why TEXT)"
+TABLE = (
+    "CREATE TABLE IF NOT EXISTS hosts "
+    "(source TEXT PRIMARY KEY, failures INTEGER, failure TEXT, not_before REAL, why TEXT)"
+)
 
 
 Clock = Callable[[], float]
@@ -41,28 +46,29 @@ class Host:
         self.queue = threading.Lock()
         self._source, self._per_day = source, per_day
         self._lock = threading.Lock()
-        if path != MEMORY:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(path, timeout=30, check_same_thread=False)
-        with self._db:
-            self._db.execute(TABLE)
-            self._db.execute("INSERT OR IGNORE INTO hosts VALUES (?, 0, 0, '')", (source,))
-        self._probes = _bucket(path, f"{source}_probes", [PROBES])
         rates = [] if per_second is None else [Rate(1, math.ceil(1000 * SPACING / per_second))]
         rates += [] if per_day is None else [Rate(per_day, Duration.DAY)]
-        self._turns = _bucket(path, source, rates) if rates else None
+        # One process at a time: the first turns the file's journal to WAL, and SQLite does not wait to do that.
+        with _opening(path):
+            self._db = sqlite3.connect(path, timeout=30, check_same_thread=False)
+            with self._db:
+                self._db.execute(TABLE)
+                self._db.execute("INSERT OR IGNORE INTO hosts VALUES (?, 0, '', 0, '')", (source,))
+            self._probes = _bucket(path, f"{source}_probes", [PROBES])
+            self._turns = _bucket(path, source, rates) if rates else None
 
     def paused(self, now: Clock) -> Wait:
         """Return how long the source wants to be left alone."""
-        _, not_before, why = self._known()
+        _, _, not_before, why = self._known()
         return Wait(max(not_before - now(), 0.0), why)
 
     def probe(self, now: Clock) -> Wait:
         """Take one of the two requests a minute that a failing host gets; a sound one has no such limit."""
-        failures, _, _ = self._known()
+        failures, failure, _, _ = self._known()
         if failures < OPEN_AFTER:
             return Wait(0)
-        return Wait(_take(self._probes, now), f"it failed {failures} times in a row and is asked twice a minute")
+        why = f"it failed {failures} times in a row ({failure}) and is asked twice a minute"
+        return Wait(_take(self._probes, now), why)
 
     def turn(self, now: Clock) -> Wait:
         """Take one request of the budget."""
@@ -81,24 +87,31 @@ class Host:
             (until, why, self._source, until),
         )
 
-    def failed(self) -> None:
-        """Count one failure in a row."""
-        self._write("UPDATE hosts SET failures = failures + 1 WHERE source = ?", (self._source,))
+    def failed(self, failure: str) -> None:
+        """Count one failure in a row; the words must hold no secret."""
+        self._write("UPDATE hosts SET failures = failures + 1, failure = ? WHERE source = ?", (failure, self._source))
 
     def answered(self) -> None:
         """Forget the failures: the host works."""
         if self._known()[0]:
             self._write("UPDATE hosts SET failures = 0 WHERE source = ?", (self._source,))
 
-    def _known(self) -> tuple[int, float, str]:
+    def _known(self) -> tuple[int, str, float, str]:
+        asked = "SELECT failures, failure, not_before, why FROM hosts WHERE source = ?"
         with self._lock:
-            row = self._db.execute("SELECT failures, not_before, why FROM hosts WHERE source = ?", (self._source,))
-            failures, not_before, why = row.fetchone()
-        return failures, not_before, why
+            failures, failure, not_before, why = self._db.execute(asked, (self._source,)).fetchone()
+        return failures, failure, not_before, why
 
     def _write(self, statement: str, values: tuple[object, ...]) -> None:
         with self._lock, self._db:
             self._db.execute(statement, values)
+
+
+def _opening(path: str) -> FileLock | nullcontext[None]:
+    if path == MEMORY:
+        return nullcontext()
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(f"{path}.opening")
 
 
 def _bucket(path: str, table: str, rates: list[Rate]) -> SQLiteBucket:

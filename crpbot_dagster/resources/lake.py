@@ -127,6 +127,7 @@ class Lake(dg.ConfigurableResource):
     start_day: str
     storage_options: dict[str, str] = {}  # noqa: RUF012 - pydantic copies it
     _opened: dict[str, DeltaTable] = PrivateAttr(default_factory=dict)
+    _codes: dict[str, tuple[int, dict[str, int | None]]] = PrivateAttr(default_factory=dict)  # of one version
     _stamped: bool = PrivateAttr(default=False)
 
     def path(self, table: str) -> str:
@@ -274,8 +275,18 @@ class Lake(dg.ConfigurableResource):
         delta = self.delta(table)
         if delta is None:
             return None
-        code = delta.transaction_version(_app_id(table, symbol, day, extra))
+        code = self._code(table, delta, _app_id(table, symbol, day, extra))
         return None if code is None else STATES[code - 1]
+
+    def _code(self, table: str, delta: DeltaTable, app_id: str) -> int | None:
+        # delta-rs reads the log again for each question, milliseconds a time; the answer changes with a commit only.
+        version, known = self._codes.get(table, (-1, {}))
+        if version != delta.version():
+            known = {}
+            self._codes[table] = delta.version(), known
+        if app_id not in known:
+            known[app_id] = delta.transaction_version(app_id)
+        return known[app_id]
 
     def states(self, table: str, symbol: str, days: Iterable[date]) -> dict[date, str | None]:
         """Return the state of each of ``days``, None where it was never published or was deleted."""
@@ -307,7 +318,7 @@ class Lake(dg.ConfigurableResource):
         filled = {p["day"] for p in delta.partitions() if p.get("symbol", symbol) == symbol}
         found = {}
         for day in days:
-            code = delta.transaction_version(_app_id(table, symbol, day))
+            code = self._code(table, delta, _app_id(table, symbol, day))
             if code is not None and (day.isoformat() in filled or code in WITHOUT_ROWS):
                 found[day] = STATES[code - 1]
         return found

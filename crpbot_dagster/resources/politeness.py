@@ -12,6 +12,7 @@ import re
 import socket
 import sqlite3
 import ssl
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -45,6 +46,7 @@ ATTEMPT_S = 50.0  # from first to last byte; SLOW of them free the worker within
 SLOW = 2
 LONGEST_PAUSE_S = 60.0  # between two attempts, unless the source names a longer one
 
+_OPENING = threading.Lock()
 _SECRET = re.compile(r"key|token|secret|sign|auth|pass|cred", re.IGNORECASE)
 
 
@@ -141,7 +143,7 @@ class Politeness(dg.Config):
             except NoAnswer as error:
                 slow += error.is_slow
                 with self._kept(source) as host:
-                    host.failed()
+                    host.failed(str(error))
                 raise
             self.heard(source, reply.status_code, reply.headers)
             return reply
@@ -182,7 +184,7 @@ class Politeness(dg.Config):
             if asked is not None and status in AGAIN:
                 host.pause(now + asked, f"it answered {status} and asked for a pause")
             if status >= 500:
-                host.failed()
+                host.failed(f"{source} answered {status}")
             else:
                 host.answered()
         if status in AGAIN:
@@ -201,9 +203,10 @@ class Politeness(dg.Config):
     @contextmanager
     def _kept(self, source: str) -> Iterator[Host]:
         try:
-            if source not in self._hosts:
-                budget = self.per_second.get(source), self.per_day.get(source)
-                self._hosts[source] = Host(self.state, source, *budget)
+            with _OPENING:  # threads that ask together first must stand in one queue
+                if source not in self._hosts:
+                    budget = self.per_second.get(source), self.per_day.get(source)
+                    self._hosts[source] = Host(self.state, source, *budget)
             yield self._hosts[source]
         except sqlite3.Error as error:
             raise SourceError(f"{source} is not asked: its budget in {self.state} cannot be kept: {error}") from error

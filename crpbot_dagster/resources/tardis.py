@@ -70,7 +70,7 @@ class TardisDatasets(dg.ConfigurableResource):
     def fetch(self, exchange: str, data_type: str, name: str, day: date) -> Iterator[Fetched]:
         """Yield one symbol-day's file; a complete one that an earlier run left behind is not asked for again.
 
-        An error inside the context removes the file; a kill does not.
+        It stays until ``done`` is called: once its rows are published, or it turned out to be damaged or refused.
 
         Raises
         ------
@@ -101,11 +101,7 @@ class TardisDatasets(dg.ConfigurableResource):
                 yield Fetched(None, state, url, seconds)
                 return
             notes = {"sha256": path.parent.name, "file_bytes": path.stat().st_size, "reused_file": is_reused}
-            try:
-                yield Fetched(path, state, url, seconds, notes, lambda: _remove(berth))
-            except Exception:  # the file may be what is wrong: the next run must ask for it again
-                _remove(berth)
-                raise
+            yield Fetched(path, state, url, seconds, notes, lambda: _remove(berth))
 
     def _landed(
         self, berth: Path, exchange: str, data_type: str, name: str, day: date, url: str

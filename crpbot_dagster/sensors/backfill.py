@@ -29,7 +29,6 @@ def catch_up_sensor(config: Settings, lake: Lake, scope: Scope = "symbols") -> d
         description=WORDS[scope],
     )
     def catch_up(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        plan = work.catch_up(facts.state(context.instance, lake, config), facts.rules(config))
-        return facts.answer([facts.scoped(plan, scope)])
+        return facts.answer([work.catch_up(facts.state(context.instance, lake, config, scope), facts.rules(config))])
 
     return catch_up

@@ -75,15 +75,6 @@ SCOPES: tuple[Scope, ...] = ("symbols", "market")
 TABLES_OF: Mapping[Scope, tuple[str, ...]] = {"symbols": (*DAY_TABLES, *LABEL_TABLES), "market": MARKET_TABLES}
 
 
-def scoped(plan: Plan, scope: Scope) -> Plan:
-    """Return the part of a plan that is the symbols', or the market's."""
-    is_market = scope == "market"
-    return Plan(
-        tuple(r for r in plan.requests if (r.symbol == MARKET_WIDE) == is_market),
-        tuple(w for w in plan.waits if w.startswith(MARKET_WIDE) == is_market),
-    )
-
-
 def answer(plans: Sequence[Plan]) -> dg.SensorResult:
     """Return the runs of some plans, or why there are none."""
     requests = [run_request(r) for plan in plans for r in plan.requests]
@@ -150,8 +141,8 @@ def rules(config: Settings) -> Rules:
     )
 
 
-def state(instance: dg.DagsterInstance, lake: Lake, config: Settings) -> State:
-    """Read what the catch-up and the daily schedule decide from.
+def state(instance: dg.DagsterInstance, lake: Lake, config: Settings, scope: Scope) -> State:
+    """Read what the catch-up and the daily schedule of a scope decide from.
 
     The runs are read before the lake: a run that ends between the two is seen as in flight, never as not there.
     """
@@ -159,18 +150,17 @@ def state(instance: dg.DagsterInstance, lake: Lake, config: Settings) -> State:
     days = work.facts_needed(now, config.catch_up_days)
     busy = in_flight(instance)
     tried = attempts_on(instance, tuple(work.ASKERS), days)
-    spans: dict[str, Span | None] = {}
+    features = {symbol: lake.days("features/v5", symbol) for symbol in config.symbols}
+    spans = {symbol: Span(held[0], held[-1]) if held else None for symbol, held in features.items()}
     found: dict[tuple[str, date], Day] = {}
-    for symbol in config.symbols:
-        held = lake.days("features/v5", symbol)
-        spans[symbol] = Span(held[0], held[-1]) if held else None
-        if spans[symbol] is not None:
-            found |= _days(lake, symbol, days, instruments.primary(symbol, config.primary))
-    known = [s for s in spans.values() if s is not None]
-    if known and MARKET_TABLES:
-        spans[MARKET_WIDE] = Span(min(s.first for s in known), max(s.last for s in known))
+    if scope == "market":
+        every = sorted(day for held in features.values() for day in held)
+        spans = {MARKET_WIDE: Span(every[0], every[-1]) if every else None}
         lacking = {t: set(days) - _settled(lake.held(t, MARKET_WIDE, days), t) for t in MARKET_TABLES}
-        found |= {(MARKET_WIDE, d): Day(frozenset(t for t in lacking if d in lacking[t])) for d in days}
+        found = {(MARKET_WIDE, d): Day(frozenset(t for t in lacking if d in lacking[t])) for d in days}
+    else:
+        for symbol in (s for s, span in spans.items() if span is not None):
+            found |= _days(lake, symbol, days, instruments.primary(symbol, config.primary))
     return State(now, config.start_day, spans, found, busy, tried)
 
 

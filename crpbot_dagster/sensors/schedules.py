@@ -31,7 +31,7 @@ def daily_schedule(config: Settings, lake: Lake, scope: Scope = "symbols") -> dg
         description=WORDS[scope],
     )
     def daily(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
-        plan = facts.scoped(work.daily(facts.state(context.instance, lake, config), facts.rules(config)), scope)
+        plan = work.daily(facts.state(context.instance, lake, config, scope), facts.rules(config))
         return [facts.run_request(r) for r in plan.requests] or dg.SkipReason(facts.in_words(plan.waits))
 
     return daily

@@ -2,8 +2,12 @@
 
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -12,7 +16,7 @@ from faults.server import NOON, FakeTime, answer, host, script
 
 from crpbot_dagster.resources import deadline, politeness
 from crpbot_dagster.resources.deadline import within
-from crpbot_dagster.resources.hosts import SPACING
+from crpbot_dagster.resources.hosts import SPACING, Host
 from crpbot_dagster.resources.politeness import Politeness, SourceError, redacted, retry_after, without
 from crpbot_dagster.resources.web_apis import WebApis
 from crpbot_dagster.settings import PROJECT
@@ -64,6 +68,41 @@ def test_processes_share_one_budget(tmp_path: Path) -> None:
     started = [subprocess.Popen(words, cwd=PROJECT, stdout=subprocess.PIPE, text=True) for _ in range(3)]
     taken = sorted(int(line) for p in started for line in p.communicate(timeout=60)[0].split())
     assert len(taken) == 60 and all(b - a >= 11 for a, b in pairwise(taken))
+
+
+def test_threads_that_ask_first_together_share_one_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    class SlowHost(Host):
+        def __init__(self, *args: Any) -> None:
+            made.append(args)
+            over.wait(0.05)  # long enough for every thread to ask
+            super().__init__(*args)
+
+    over = threading.Event()
+    monkeypatch.setattr(politeness, "Host", SlowHost)
+    rules = Politeness(state=str(tmp_path / "p.sqlite"), per_second={"kraken": 1_000.0})
+    with ThreadPoolExecutor(4) as workers:
+        list(workers.map(lambda _: rules.turn("kraken"), range(4)))
+    assert len(made) == 1
+
+
+def test_processes_may_open_a_fresh_state_file_at_one_moment(tmp_path: Path) -> None:
+    program = (
+        "from crpbot_dagster.resources.hosts import Host; import sys\n"
+        "print('ready', flush=True); sys.stdin.readline()\n"
+        "for n in range(60): Host(f'{sys.argv[1]}/{n}.sqlite', 'kraken', 100.0, None)\n"
+    )
+    with ExitStack() as stack:
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        command = [sys.executable, "-c", program, str(tmp_path)]
+        openers = [stack.enter_context(subprocess.Popen(command, cwd=PROJECT, **pipes)) for _ in range(4)]
+        for opener in openers:
+            assert opener.stdout.readline() == "ready\n"
+        for opener in openers:
+            opener.stdin.write("go\n")
+            opener.stdin.flush()
+        assert [o.communicate(timeout=60)[1] for o in openers] == [""] * 4
 
 
 def test_a_source_without_a_budget_waits_for_nothing(time: FakeTime) -> None:

@@ -55,7 +55,7 @@ def live(environment, url: str) -> Settings:
         "alert_urls": json.dumps([url.replace("http://", f"json://me:{canary('alert_urls')}@") + "/hook"]),
     }
     keys = {name: canary(name) for name in SECRETS}
-    return environment(market="live", fetch_timeout_s="1", source_urls=json.dumps(where), **(keys | own))
+    return environment(market="live", fetch_timeout_s="0.3", source_urls=json.dumps(where), **(keys | own))
 
 
 def run_all(config: Settings, instance: dg.DagsterInstance) -> list[dg.ExecuteInProcessResult]:

@@ -20,7 +20,7 @@ import psutil
 from crpbot_dagster.resources.lake import Lake
 from crpbot_dagster.settings import PROJECT
 
-WINDOWS = {"fit_days": "2", "stop_days": "1", "calibrate_days": "1", "test_days": "6", "every_source_days": "1"}
+WINDOWS = {"fit_days": "2", "stop_days": "1", "calibrate_days": "1", "test_days": "6"}
 # Gates low enough for six test days: what is tested is the machinery, not the model.
 LOW_GATES = {
     "gate_accuracy": "0.58",
@@ -83,7 +83,8 @@ class Crpbot:
     @property
     def environment(self) -> dict[str, str]:
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("CRPBOT_", "DAGSTER_"))}
-        own = {f"CRPBOT_{k.upper()}": v for k, v in ({"home": str(self.home)} | SMALL_NETWORK | self.values).items()}
+        small = {"home": str(self.home), "every_source_days": "1"} | SMALL_NETWORK
+        own = {f"CRPBOT_{k.upper()}": v for k, v in (small | self.values).items()}
         return clean | own | {"PYTHONPATH": str(self.project), "COLUMNS": "200"}
 
     def __call__(self, *words: str) -> subprocess.CompletedProcess[str]:

@@ -29,7 +29,7 @@ def commits(crpbot: Crpbot, table: str) -> Counter[date]:
 
 
 def test_a_killed_backfill_goes_on_where_it_was(tmp_path: Path) -> None:
-    crpbot = Crpbot(tmp_path / "state", {"sandbox_density": "0.1", "every_source_days": "1"})
+    crpbot = Crpbot(tmp_path / "state", {"sandbox_density": "0.1"})
     with crpbot.serving(*WORDS) as running:
         deadline = time.monotonic() + START_S
         while not commits(crpbot, LABELS)[DAYS[0]]:

@@ -267,8 +267,9 @@ def test_a_source_of_which_more_is_to_come_is_asked_again_and_the_primary_one_is
     day = TODAY - timedelta(days=2)
     for table in ("raw/attention", "raw/traditional_markets", "raw/tardis_trades"):
         publish(lake, table, day, "partial")
-    state = facts.state(instance, lake, config)
-    assert state.days[SYMBOL, day].absent == {"raw/attention"}
-    assert state.days[MARKET_WIDE, day].absent == {"raw/traditional_markets"}
-    asked = [(r.symbol, r.kind, r.tables[0]) for r in work.catch_up(state, facts.rules(config)).requests]
+    symbols, market = (facts.state(instance, lake, config, scope) for scope in facts.SCOPES)
+    assert symbols.days[SYMBOL, day].absent == {"raw/attention"}
+    assert market.days[MARKET_WIDE, day].absent == {"raw/traditional_markets"}
+    plans = [work.catch_up(state, facts.rules(config)) for state in (symbols, market)]
+    asked = [(r.symbol, r.kind, r.tables[0]) for plan in plans for r in plan.requests]
     assert asked == [(SYMBOL, "sources", "raw/attention"), (MARKET_WIDE, "day", "raw/traditional_markets")]

@@ -24,6 +24,7 @@ import polars as pl
 from crpbot_dagster import instruments
 from crpbot_dagster.assets.checks import table_asset
 from crpbot_dagster.assets.raw.dataset_file import Layout, Parsed
+from crpbot_dagster.assets.raw.quarantine import trusted
 from crpbot_dagster.assets.raw.records import each_once, json_of, read_records
 from crpbot_dagster.assets.raw.web_days import (
     Part,
@@ -33,7 +34,6 @@ from crpbot_dagster.assets.raw.web_days import (
     part_of,
     records_at,
     seconds,
-    trusted,
     utc,
     web_day,
 )

@@ -22,8 +22,9 @@ import polars as pl
 
 from crpbot_dagster.assets.checks import table_asset
 from crpbot_dagster.assets.raw.dataset_file import EARLIEST_US, LATEST_US, DamagedFile, Layout, Parsed, positive
+from crpbot_dagster.assets.raw.quarantine import trusted
 from crpbot_dagster.assets.raw.records import each_once, read_records
-from crpbot_dagster.assets.raw.web_days import WebDay, after, midnight, seconds, trusted, utc, web_day
+from crpbot_dagster.assets.raw.web_days import WebDay, after, midnight, seconds, utc, web_day
 from crpbot_dagster.resources.coingecko import CoinGecko
 from crpbot_dagster.resources.lake import Built, Lake
 from crpbot_dagster.tables.schema import UTC_US

@@ -25,6 +25,7 @@ from crpbot_dagster.assets.checks import table_asset
 from crpbot_dagster.assets.raw.dataset_file import EARLIEST_US, LATEST_US, DamagedFile, Layout, Parsed, positive
 from crpbot_dagster.assets.raw.early import require_over
 from crpbot_dagster.assets.raw.jumps import without_jumps
+from crpbot_dagster.assets.raw.quarantine import trusted
 from crpbot_dagster.assets.raw.records import land, nothing
 from crpbot_dagster.assets.raw.tardis import F64, deduplicated, from_zero, if_said
 from crpbot_dagster.partitions import split
@@ -252,10 +253,8 @@ def fetch(
         context.log.warning(why)
         return nothing(lake, table, symbol, day, found.state, client.source, why)
     notes = {"venue": venue, "sample": client.sample, "fetch_s": round(time.perf_counter() - started, 3)}
-    try:
+    with trusted(found.origin):
         parsed, repeated = parse(found.frame, layout, shape, day)
-    except DamagedFile as error:
-        raise dg.Failure(f"{found.origin}: {error}. Nothing was written; run the partition again.") from error
     own = {"venue": venue, "source": client.source}
     frame = parsed.frame.with_columns(pl.lit(v).alias(c) for c, v in own.items())
     shaped = Parsed(frame, parsed.refused, parsed.rows)

@@ -21,8 +21,9 @@ import polars as pl
 
 from crpbot_dagster.assets.checks import table_asset
 from crpbot_dagster.assets.raw.dataset_file import DamagedFile, Layout, Parsed, positive
+from crpbot_dagster.assets.raw.quarantine import trusted
 from crpbot_dagster.assets.raw.records import each_once, json_of, read_records
-from crpbot_dagster.assets.raw.web_days import midnight, records_at, seconds, trusted, utc, web_day
+from crpbot_dagster.assets.raw.web_days import midnight, records_at, seconds, utc, web_day
 from crpbot_dagster.resources.lake import Built, Lake
 from crpbot_dagster.resources.web_apis import WebApis
 

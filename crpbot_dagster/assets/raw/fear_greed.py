@@ -17,8 +17,9 @@ import polars as pl
 
 from crpbot_dagster.assets.checks import table_asset
 from crpbot_dagster.assets.raw.dataset_file import Layout, Parsed
+from crpbot_dagster.assets.raw.quarantine import trusted
 from crpbot_dagster.assets.raw.records import each_once, json_of, read_records
-from crpbot_dagster.assets.raw.web_days import after, age_days, day_start, of_day, records_at, trusted, utc, web_day
+from crpbot_dagster.assets.raw.web_days import after, age_days, day_start, of_day, records_at, utc, web_day
 from crpbot_dagster.resources.lake import Built, Lake
 from crpbot_dagster.resources.web_apis import WebApis
 from crpbot_dagster.tables.schema import UTC_US

@@ -1,12 +1,16 @@
-"""The quarantine: rows that a source sent and no table takes, with line, reason and text.
+"""What is not let in: rows that a source sent and no table takes, and answers that cannot be trusted as a whole.
 
 Not here: which rows are refused (each source's module), the share from which a day fails (``tables/raw.py``).
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date
 
+import dagster as dg
 import polars as pl
 
+from crpbot_dagster.assets.raw.gzip_text import DamagedFile
 from crpbot_dagster.resources.lake import Lake
 
 
@@ -28,3 +32,18 @@ def quarantine(lake: Lake, table: str, symbol: str, day: date, refused: pl.DataF
         "text",
     )
     lake.publish("raw/quarantine", rows, symbol, day, "complete" if rows.height else "empty", table=name)
+
+
+@contextmanager
+def trusted(origin: str) -> Iterator[None]:
+    """Turn a damaged answer into a failed run that leaves the lake as it was.
+
+    Raises
+    ------
+    dg.Failure
+        The answer cannot be trusted as a whole.
+    """
+    try:
+        yield
+    except DamagedFile as error:
+        raise dg.Failure(f"{origin}: {error}. Nothing was written; run the partition again.") from error

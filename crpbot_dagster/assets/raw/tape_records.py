@@ -11,7 +11,8 @@ import dagster as dg
 import polars as pl
 
 from crpbot_dagster import instruments, settings
-from crpbot_dagster.assets.raw.dataset_file import EARLIEST_US, LATEST_US, REFUSED_SCHEMA, DamagedFile, Parsed
+from crpbot_dagster.assets.raw.dataset_file import EARLIEST_US, LATEST_US, REFUSED_SCHEMA, Parsed
+from crpbot_dagster.assets.raw.quarantine import trusted
 from crpbot_dagster.assets.raw.records import each_once, land, nothing
 from crpbot_dagster.partitions import split
 from crpbot_dagster.resources.exchanges import FinalAnswer
@@ -74,15 +75,14 @@ def land_trades(
         return nothing(lake, table, symbol, day, "not_configured", source, f"recordings hold no trades of {venue}")
     if listing is None:
         return nothing(lake, table, symbol, day, "missing", source, f"{symbol} was not listed at {venue} on {day}")
+    origin = f"{venue}: trades of {listing.name} on {day}"
     try:
-        parsed = joined(parse(page, listing.name, day) for page in fetch(listing.name, day))
+        with trusted(origin):
+            parsed = joined(parse(page, listing.name, day) for page in fetch(listing.name, day))
     except FinalAnswer as answer:
         return nothing(lake, table, symbol, day, answer.state, source, str(answer))
-    except DamagedFile as error:
-        raise dg.Failure(f"{venue}, {listing.name}, {day}: {error}. Nothing was written; run it again.") from error
     tape, repeated = one_tape(parsed)
     # A day is whole once its last trade can have been printed.
     over = datetime.combine(day + timedelta(days=1), time(0, 0, 5), UTC)
     state = "partial" if config.now() < over else None
-    origin = f"{venue}: trades of {listing.name} on {day}"
     return land(lake, table, symbol, day, tape, repeated=repeated, source=source, origin=origin, state=state)

@@ -36,7 +36,7 @@ from crpbot_dagster.assets.raw.dataset_file import (
 )
 from crpbot_dagster.assets.raw.early import require_over
 from crpbot_dagster.assets.raw.jumps import without_jumps
-from crpbot_dagster.assets.raw.quarantine import quarantine
+from crpbot_dagster.assets.raw.quarantine import quarantine, trusted
 from crpbot_dagster.partitions import split
 from crpbot_dagster.resources.lake import Built, Lake
 from crpbot_dagster.resources.tardis import TardisDatasets
@@ -227,15 +227,17 @@ def land_file(
             context.log.warning(f"{fetched.url}: {fetched.state}. {WHY[fetched.state]}")
             notes["why"] = WHY[fetched.state]
             return Built(TABLES[table].empty(), fetched.state, "tardis", {"quarantined_frac": 0.0}, notes)
-        try:
-            staged = Path(folder.name) / "staged.parquet"
-            parsed = (
-                nothing_sent(layout)
-                if has_no_text(fetched.path)
-                else parse(fetched.path, received_on(layout, day), staged)
-            )
-        except DamagedFile as error:
-            raise dg.Failure(f"{fetched.url}: {error}. Nothing was written; run the partition again.") from error
+        with trusted(fetched.url):
+            try:
+                staged = Path(folder.name) / "staged.parquet"
+                parsed = (
+                    nothing_sent(layout)
+                    if has_no_text(fetched.path)
+                    else parse(fetched.path, received_on(layout, day), staged)
+                )
+            except DamagedFile:
+                fetched.done()  # the next run must ask for it again
+                raise
     repeated = 0
     if layout is TRADES:
         parsed, repeated = deduplicated(without_jumps(parsed))

@@ -4,8 +4,7 @@ Not here: strict JSON and the landing (``records.py``), the network (``resources
 (its own module).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -15,6 +14,7 @@ import polars as pl
 
 from crpbot_dagster import instruments, settings
 from crpbot_dagster.assets.raw.dataset_file import EARLIEST_US, LATEST_US, REFUSED_SCHEMA, DamagedFile, Parsed
+from crpbot_dagster.assets.raw.quarantine import trusted
 from crpbot_dagster.assets.raw.records import land, nothing
 from crpbot_dagster.partitions import split
 from crpbot_dagster.resources.lake import Built, Lake
@@ -189,21 +189,6 @@ def web_day(
     if listing is None:
         return replace(asked, state="missing", why=f"{symbol} was not listed at {source} on {day}")
     return replace(asked, name=listing.name)
-
-
-@contextmanager
-def trusted(origin: str) -> Iterator[None]:
-    """Turn a damaged answer into a failed run that leaves the lake as it was.
-
-    Raises
-    ------
-    dg.Failure
-        The answer cannot be trusted as a whole.
-    """
-    try:
-        yield
-    except DamagedFile as error:
-        raise dg.Failure(f"{origin}: {error}. Nothing was written; run the partition again.") from error
 
 
 def of_day(parsed: Parsed, day: date) -> tuple[Parsed, str]:
