@@ -1,5 +1,6 @@
 """What goes with the label is found with an honest interval, noise is not, and columns that say the same are one."""
 
+import sys
 from datetime import date, timedelta
 
 import numpy as np
@@ -13,7 +14,7 @@ from crpbot_dagster.assets.evaluations.association import (
 )
 from crpbot_dagster.assets.evaluations.day_blocks import Estimate, mean_over_days
 from crpbot_dagster.assets.evaluations.importance import permutation_importance
-from crpbot_dagster.assets.models.gradient_boosting import fit_quick
+from crpbot_dagster.assets.models.gradient_boosting import NoOpenMP, fit_quick
 
 MINUTES = 288  # of a day, every fifth
 
@@ -136,3 +137,15 @@ def test_noise_is_worth_nothing_and_few_days_have_no_model(rng) -> None:
     short = 3 * MINUTES
     assert importance_of(rng.normal(size=(short, 2)), rng.random(short) > 0.5, 3, [1, 2]) is None
     assert importance_of(rng.normal(size=(2 * short, 2)), np.ones(2 * short), 6, [1, 2]) is None, "one class"
+
+
+def test_without_openmp_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    class NoLibrary:
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "lightgbm":
+                raise OSError("libgomp.so.1: cannot open shared object file: No such file or directory")
+
+    monkeypatch.delitem(sys.modules, "lightgbm", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [NoLibrary(), *sys.meta_path])
+    with pytest.raises(NoOpenMP, match=r"libgomp.so.1.*apt install libgomp1"):
+        fit_quick(np.zeros((10, 1)), np.zeros(10, np.int8), 7)

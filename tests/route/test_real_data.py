@@ -5,7 +5,26 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from features.nulls import null_shares
 from route.crpbot import Crpbot
+
+from crpbot_dagster.tables.features import V5
+from crpbot_dagster.tables.features_mr import MEAN_REVERSION
+
+EMPTY_2015 = {
+    "window longer than the five recorded hours": (
+        "ou_half_life_min_12h hurst_12h variance_ratio_z_15_12h realized_vol_rank_1d"
+    ),
+    "the recording has 20 levels": "ob_imbalance_25 depth_z_4h",
+    "four of five minutes must have a trade, two of five have": (
+        "trade_size_z_1h ema_dev_bps_60m rsi adx_14m is_ranging"
+    ),
+    "no volume of earlier days: the size of a bucket is not known": "vpin vpin_ma10 ix_vpin_size",
+    "no perpetuals in 2015": (
+        "funding_rate_bps_8h funding_parity_dev_bps funding_z_30d basis_bps liq_imbalance_1h is_stale_derivatives"
+    ),
+    "no book of the partner": ("lead_ret_log_5m lead_residual_bps_15m lead_corr_4h lead_lag_asym_4h ratio_zscore_4h"),
+}
 
 
 def recorded(tmp_path: Path, folder: Path, **values: str) -> Crpbot:
@@ -13,7 +32,7 @@ def recorded(tmp_path: Path, folder: Path, **values: str) -> Crpbot:
     return Crpbot(tmp_path / "state", base | values)
 
 
-def test_bitstamp_2015_builds_v5(shared_data: Path, tmp_path: Path) -> None:
+def test_bitstamp_2015_builds_v5_and_mean_reversion(shared_data: Path, tmp_path: Path) -> None:
     day = date(2015, 5, 1)
     crpbot = recorded(tmp_path, shared_data, start_day=str(day), primary='{"BTC-USD": "bitstamp/tardis"}')
     done = crpbot("run", "--from", str(day), "--to", str(day), "--until", "features")
@@ -34,6 +53,10 @@ def test_bitstamp_2015_builds_v5(shared_data: Path, tmp_path: Path) -> None:
     assert minutes["ob_imbalance_25"].null_count() == 304
     # No volumes of earlier days: the threshold of large trades is not known.
     assert v5["trade_flow_large_frac"].null_count() == 1440
+    reversion = crpbot.read("features/mean_reversion", "BTC-USD", day, day)
+    null_shares("V5, bitstamp BTC-USD, the recorded 304 minutes", V5, minutes)
+    shares = null_shares("mean reversion, the same", MEAN_REVERSION, reversion.head(304))
+    assert {n for n, share in shares.items() if share == 1} == set(" ".join(EMPTY_2015.values()).split())
 
 
 def test_binance_2024_builds_two_days_across_midnight(shared_data: Path, tmp_path: Path) -> None:

@@ -28,6 +28,10 @@ QUICK = {
 }
 
 
+class NoOpenMP(RuntimeError):
+    """LightGBM's library needs one of the system that is not there; the message says how to get it."""
+
+
 def fit_quick(x: Floats, y: NDArray[np.int8], seed: int) -> Callable[[Floats], Floats]:
     """Fit small trees on ``x`` float64[n, k] (NaN where a value is missing) and ``y`` 0 or 1.
 
@@ -35,8 +39,19 @@ def fit_quick(x: Floats, y: NDArray[np.int8], seed: int) -> Callable[[Floats], F
     -------
     function
         float64[m, k] → float64[m], the probability of 1; the same arguments give the same function.
+
+    Raises
+    ------
+    NoOpenMP
+        The wheel of LightGBM brings no OpenMP, and this machine has none.
     """
-    import lightgbm
+    try:
+        import lightgbm
+    except OSError as error:
+        raise NoOpenMP(
+            f"LightGBM cannot be loaded ({error}): install OpenMP with `apt install libgomp1` (Debian, Ubuntu), "
+            "`dnf install libgomp` (Fedora) or `brew install libomp` (macOS), and run the partition again"
+        ) from error
 
     trees = lightgbm.train(QUICK | {"seed": seed}, lightgbm.Dataset(x, label=y), num_boost_round=TREES)
     return lambda rows: np.asarray(trees.predict(rows, num_threads=1), dtype=np.float64)
