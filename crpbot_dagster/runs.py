@@ -15,6 +15,7 @@ from crpbot_dagster import definitions, instruments, partitions, settings
 from crpbot_dagster.assets import (
     CALENDAR,
     COMPARISON,
+    DAILY,
     DAY_TABLES,
     EVALUATION_TABLES,
     EVERY_SOURCE_TABLES,
@@ -50,7 +51,8 @@ class Step:
     symbol: str
     day: date
     tables: tuple[str, ...]
-    is_beside: bool = False  # sources beside the primary one: when they fail, the symbol goes on
+    is_beside: bool = False  # every source: when it fails, the symbol goes on
+    waits_for_all: bool = False  # reads other symbols: made once the days of all are there
 
 
 Held = Mapping[str, frozenset[date]]
@@ -133,12 +135,12 @@ def plan(symbol: str, first: date, last: date, until: str, config: Settings, tod
         steps += [Step(symbol, d, volumes) for d in _days_before(first, VOLUME_DAYS, look_back, config)]
     steps += [Step(symbol, d, bars) for d in _days_before(first, look_back, 0, config)]
     aside = beside(primary)
-    # What is made or said of every source is of the days that ask every source. The comparison of the sources is a
-    # day's own, whatever stage it is filed under: a backfill makes it too.
-    of_all = (*EVERY_SOURCE_TABLES, CALENDAR, COMPARISON)
-    whole = tuple(t for t in DAY_TABLES if TABLES[t].stage in reached and t not in (*aside, COMPARISON))
-    fewest = tuple(t for t in whole if t not in of_all)
-    daily = (*whole, COMPARISON) if "features" in reached else whole
+    # The comparison of the sources is a day's own, whatever stage it is filed under: a backfill makes it too.
+    stages = {*reached, TABLES[COMPARISON].stage} if "features" in reached else reached
+    of_day = tuple(t for t in DAY_TABLES if TABLES[t].stage in stages and t not in aside)
+    own = tuple(t for t in of_day if t not in EVERY_SOURCE_TABLES)
+    of_all = tuple(t for t in of_day if t in EVERY_SOURCE_TABLES)
+    older = tuple(t for t in of_day if t == DAILY or (t in own and t != CALENDAR))
     verdicts = held.get("promotion/promoted_model", frozenset()) if "evaluations" in reached else frozenset()
 
     def labels_of(day: date) -> Step:
@@ -148,7 +150,9 @@ def plan(symbol: str, first: date, last: date, until: str, config: Settings, tod
     for day in _days(first, last):
         if aside and day in newest:
             steps.append(Step(symbol, day, aside, is_beside=True))
-        steps.append(Step(symbol, day, daily if day in newest else fewest))
+        steps.append(Step(symbol, day, own if day in newest else older))
+        if of_all and day in newest:
+            steps.append(Step(symbol, day, of_all, is_beside=True, waits_for_all=True))
         before = day - timedelta(days=1)
         if "features" in reached and (day > first or before in held.get("features/v5", ())):
             steps.append(labels_of(before))
@@ -223,7 +227,7 @@ def run_steps(steps: list[Step], done: Callable[[Step, str | None], None], insta
     """Materialise the steps in order, call ``done`` after each, and return why one failed, None when none did.
 
     A symbol stops at its first failure: what follows would read what is not there. A source beside the primary one is
-    no such failure: the bars read the sources that are there.
+    no such failure: the bars read the sources that are there. Nor is what no verdict reads.
     """
     route = Route(settings.load())
     for step in steps:

@@ -34,7 +34,8 @@ class News:
 def run_plans(plans: dict[str, list[Step]], at_once: int) -> Iterator[News]:
     """Run each symbol's steps in order, ``at_once`` symbols side by side; yield the news after each step.
 
-    The symbols wait for the whole market: their features read its tables.
+    In three rounds: the whole market, whose tables the symbols read; each symbol's own steps; what reads other symbols.
+    A symbol that failed in one takes no part in the next.
     """
     # Workers that meet an empty database at once would all try to lay its tables and its pools.
     with dg.DagsterInstance.get() as instance:
@@ -43,25 +44,40 @@ def run_plans(plans: dict[str, list[Step]], at_once: int) -> Iterator[News]:
             storage.initialize_concurrency_limit_to_default(pool)
     context = multiprocessing.get_context("spawn")
     news: Any = context.Queue()
-    waiting = list(plans)
-    working: dict[str, Any] = {}
-    while waiting or working:
-        while waiting and len(working) < at_once and MARKET_WIDE not in working:
-            symbol = waiting.pop(0)
-            working[symbol] = context.Process(target=_work, args=(plans[symbol], news), daemon=True)
-            working[symbol].start()
-        try:
-            told = news.get(timeout=1)
-        except queue.Empty:
-            for symbol, process in list(working.items()):
-                if not process.is_alive() and process.exitcode != 0:
-                    del working[symbol]
-                    yield News(symbol, failure=f"{CRASHED}, exit code {process.exitcode}")
-            continue
-        if told.is_over:
-            working.pop(told.symbol).join()
-        else:
+    failed: set[str] = set()
+    for steps_of in rounds(plans):
+        waiting = [symbol for symbol in steps_of if symbol not in failed]
+        working: dict[str, Any] = {}
+        while waiting or working:
+            while waiting and len(working) < at_once:
+                symbol = waiting.pop(0)
+                working[symbol] = context.Process(target=_work, args=(steps_of[symbol], news), daemon=True)
+                working[symbol].start()
+            try:
+                told = news.get(timeout=1)
+            except queue.Empty:
+                for symbol, process in list(working.items()):
+                    if not process.is_alive() and process.exitcode != 0:
+                        del working[symbol]
+                        failed.add(symbol)
+                        yield News(symbol, failure=f"{CRASHED}, exit code {process.exitcode}")
+                continue
+            if told.is_over:
+                working.pop(told.symbol).join()
+                continue
+            if told.failure is not None and not told.is_beside:
+                failed.add(told.symbol)
             yield told
+
+
+def rounds(plans: dict[str, list[Step]]) -> Iterator[dict[str, list[Step]]]:
+    """Yield the whole market's steps, then each symbol's own, then those that wait for all symbols."""
+    market = {symbol: steps for symbol, steps in plans.items() if symbol == MARKET_WIDE}
+    symbols = {symbol: steps for symbol, steps in plans.items() if symbol != MARKET_WIDE}
+    yield market
+    for is_last in (False, True):
+        of_round = {symbol: [s for s in steps if s.waits_for_all == is_last] for symbol, steps in symbols.items()}
+        yield {symbol: steps for symbol, steps in of_round.items() if steps}
 
 
 def _work(steps: list[Step], news: Any) -> None:

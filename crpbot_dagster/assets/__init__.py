@@ -74,17 +74,20 @@ COMPARISON = "evaluations/source_comparison"  # of a day, no verdict needed
 _OF_A_DAY = (*(t for t in tables_of("raw", "bars", "features") if t != LABELS), COMPARISON)
 DAY_TABLES = tuple(t for t in _OF_A_DAY if not TABLES[t].is_market_wide)
 MARKET_TABLES = tuple(t for t in _OF_A_DAY if TABLES[t].is_market_wide)
+DAILY = "bars/daily"  # of every day, for the others of its kind look back on it; with funding where that was asked
 _OF_A_VERDICT = {
     "bars/volume_1d",
     "bars/trades_1m",
     "bars/book_1m",
-    "bars/daily",
     "bars/market_1m",
     "features/v4",
     "features/v5",
 }
 EVERY_SOURCE_TABLES = tuple(t for t in DAY_TABLES if not t.startswith("raw/") and t not in _OF_A_VERDICT)
-"""What is made of every source, for the days that ask every source; no verdict needs it."""
+"""What is made of every source, on the days that ask every source, once the day of every symbol is there.
+
+No verdict needs it: when one of them fails, the symbol goes on.
+"""
 ANALYSES = frozenset(t.name for t in analyses.TABLES)  # of the days up to one, when somebody asks for it
 _NO_VERDICT = {TRACK_RECORD, COMPARISON, *ANALYSES}
 EVALUATION_TABLES = tuple(t for t in tables_of("evaluations") if t not in _NO_VERDICT)  # of a verdict

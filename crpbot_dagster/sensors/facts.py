@@ -10,7 +10,16 @@ from typing import Literal
 import dagster as dg
 
 from crpbot_dagster import instruments, partitions
-from crpbot_dagster.assets import DAY_TABLES, LABELS, MARKET_TABLES, TRACK_RECORD, VERDICT_RAW, beside, tables_of
+from crpbot_dagster.assets import (
+    DAY_TABLES,
+    EVERY_SOURCE_TABLES,
+    LABELS,
+    MARKET_TABLES,
+    TRACK_RECORD,
+    VERDICT_RAW,
+    beside,
+    tables_of,
+)
 from crpbot_dagster.resources.lake import Lake
 from crpbot_dagster.sensors import work
 from crpbot_dagster.sensors.work import Attempt, Day, Kind, Plan, Request, Rules, Span, State, Status
@@ -134,10 +143,11 @@ def rules(config: Settings) -> Rules:
         config.catch_up_days,
         config.catch_up_budget,
         config.catch_up_retry_h,
-        DAY_TABLES,
+        tuple(t for t in DAY_TABLES if t not in EVERY_SOURCE_TABLES),
         LABEL_TABLES,
         MARKET_TABLES,
         {s: beside(instruments.primary(s, config.primary)) for s in config.symbols},
+        EVERY_SOURCE_TABLES,
     )
 
 

@@ -1,7 +1,8 @@
 """What is to be done next, decided from facts: the day runs and the label runs of the last days.
 
-A day run makes everything of a day up to its features; a label run makes the labels of a day, which needs the day
-after. Pure: no Dagster, no clock, no lake; the facts are read in ``facts.py`` and the moment is an argument.
+A day run makes everything of a day up to the features that a verdict reads; a sets run what is made of every source,
+once every symbol has the day; a label run makes the labels of a day, which needs the day after. Pure: no Dagster, no
+clock, no lake; the facts are read in ``facts.py`` and the moment is an argument.
 Not here: training (``retraining.py``), promotion (``promotion.py``).
 """
 
@@ -20,7 +21,7 @@ LATE_AFTER = timedelta(days=3)  # counted from the day's start: a primary source
 # What a day's run reads of the days before it: table → how many of them.
 LOOK_BACK = {"bars/trades_1m": 1, "bars/book_1m": 1, "bars/volume_1d": 7}
 
-Kind = Literal["sources", "day", "label", "training", "evaluation", "promotion"]
+Kind = Literal["sources", "day", "sets", "label", "training", "evaluation", "promotion"]
 Status = Literal["in_flight", "succeeded", "failed"]
 
 
@@ -75,7 +76,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Rules:
-    """The settings of the catch-up, and the tables of its two kinds of runs."""
+    """The settings of the catch-up, and the tables of its kinds of runs."""
 
     days: int
     budget: int
@@ -84,6 +85,7 @@ class Rules:
     label_tables: tuple[str, ...]
     market_tables: tuple[str, ...] = ()  # of a day of the whole market, which has no labels
     beside: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # symbol → raw tables beside its primary source
+    set_tables: tuple[str, ...] = ()  # of a symbol's day, made of every source; nothing waits for them
 
     def tables_of(self, symbol: str) -> tuple[str, ...]:
         """Return the tables of a day run."""
@@ -174,7 +176,7 @@ def catch_up(state: State, rules: Rules) -> Plan:
             continue
         for day in days:
             if day >= span.first:
-                work += [(day, symbol, "sources"), (day, symbol, "day")]
+                work += [(day, symbol, "sources"), (day, symbol, "day"), (day, symbol, "sets")]
             before = day - timedelta(days=1)
             if before >= span.first and symbol != MARKET_WIDE:
                 work.append((before, symbol, "label"))
@@ -201,7 +203,7 @@ def daily(state: State, rules: Rules) -> Plan:
         if of(state.attempts, "day", symbol, day):
             found.waits.append(f"{symbol} {day} was requested before")
             continue
-        answers = [ask(symbol, day, state, rules) for ask in (_source_run, _day_run)]
+        answers = [ask(symbol, day, state, rules) for ask in (_source_run, _day_run, _set_run)]
         found.requests += [a for a in answers if isinstance(a, Request)]
         found.waits += [a for a in answers if isinstance(a, str)]
         if not any(answers):
@@ -226,7 +228,8 @@ def _source_run(symbol: str, day: date, state: State, rules: Rules) -> Request |
     if (symbol, day) in state.in_flight:
         return f"{symbol} {day}: a run is in flight"
     # The day run that comes after reads them; without one to come, what the day is made of is made again.
-    tables = tuple(sorted(absent)) if facts.absent & set(own) else (*sorted(absent), *made_again(own, ()))
+    made = (*made_again(own, ()), *rules.set_tables)
+    tables = tuple(sorted(absent)) if facts.absent & set(own) else (*sorted(absent), *made)
     return _asked("sources", symbol, day, tables, f"not in the lake: {', '.join(sorted(absent))}", state, rules)
 
 
@@ -243,7 +246,23 @@ def _day_run(symbol: str, day: date, state: State, rules: Rules) -> Request | st
         return f"{symbol} {day} waits for {lacking}"
     reason = f"not in the lake: {', '.join(sorted(absent))}" if absent else "the source did not have the day yet"
     tables = own if awaited else made_again(own, absent)
-    return _asked("day", symbol, day, tables, reason, state, rules)
+    stale = tuple(t for t in rules.set_tables if symbol != MARKET_WIDE and t not in facts.absent)
+    return _asked("day", symbol, day, (*tables, *stale), reason, state, rules)
+
+
+def _set_run(symbol: str, day: date, state: State, rules: Rules) -> Request | str | None:
+    """Make what is made of every source, for a symbol that has the day; for a while it waits for the other symbols."""
+    absent = state.days[symbol, day].absent & set(rules.set_tables)
+    if symbol == MARKET_WIDE or not absent:
+        return None
+    if (symbol, day) in state.in_flight:
+        return f"{symbol} {day}: a run is in flight"
+    others = [s for s, span in state.held.items() if span is not None] if state.now < midnight(day) + LATE_AFTER else []
+    for needed in dict.fromkeys((symbol, *others)):
+        facts = state.days[needed, day]
+        if facts.absent & set(rules.tables_of(needed)) or (needed, day) in state.in_flight:
+            return f"{symbol} {day} sets wait for {needed}"
+    return _asked("sets", symbol, day, rules.set_tables, f"not in the lake: {', '.join(sorted(absent))}", state, rules)
 
 
 def _label_run(symbol: str, day: date, state: State, rules: Rules) -> Request | str | None:
@@ -263,6 +282,7 @@ def _label_run(symbol: str, day: date, state: State, rules: Rules) -> Request | 
 ASKERS: Mapping[Kind, Callable[[str, date, State, Rules], Request | str | None]] = {
     "sources": _source_run,
     "day": _day_run,
+    "sets": _set_run,
     "label": _label_run,
 }
 """The kinds of work of the catch-up, in the order in which a day's are asked for."""

@@ -1,5 +1,6 @@
 """What a run plans: nothing is missing that a stage reads, and nothing is planned that cannot be known."""
 
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from crpbot_dagster.assets import (
     CALENDAR,
     COMPARISON,
+    DAILY,
     DAY_TABLES,
     EVALUATION_TABLES,
     EVERY_SOURCE_TABLES,
@@ -76,18 +78,20 @@ def test_the_newest_days_ask_every_source_before_the_day_and_older_ones_what_a_v
     steps = planned(FIRST, last, "features")
     aside = beside(primary("BTC-USD", {}))
     newest = [last - timedelta(days=i) for i in range(CONFIG.every_source_days - 1, -1, -1)]
-    assert aside and [s.day for s in steps if s.is_beside] == newest
+    assert aside and [s.day for s in steps if s.tables == aside] == newest
     for step in steps:
-        assert step.day in newest or not set(step.tables) & set(EVERY_SOURCE_TABLES), "no verdict needs them"
-        assert step.is_beside == (step.tables == aside)
+        assert step.day in newest or not (set(step.tables) - {DAILY}) & set(EVERY_SOURCE_TABLES), (
+            "no verdict needs them"
+        )
+        assert step.is_beside == (step.tables in (aside, EVERY_SOURCE_TABLES))
+        assert step.waits_for_all == (step.tables == EVERY_SOURCE_TABLES)
         assert step.is_beside or not set(step.tables) & set(aside)
     assert days_of(steps, CALENDAR) == days_of(steps, COMPARISON) == newest
     for day in newest:
         assert {t for s in steps if s.day == day for t in s.tables} >= set(DAY_TABLES)
-        of_day = [
-            s.is_beside for s in steps if (s.day == day and "bars/daily" in s.tables) or (s.is_beside and s.day == day)
-        ]
-        assert of_day == [True, False]
+        of_day = [s.tables for s in steps if s.day == day and (s.is_beside or "features/v5" in s.tables)]
+        assert of_day[0] == aside and "bars/trades_1m" in of_day[1] and of_day[2] == EVERY_SOURCE_TABLES
+    assert days_of(steps, DAILY) == [FIRST + timedelta(days=i) for i in range((last - FIRST).days + 1)]
 
 
 def test_a_source_beside_is_no_longer_beside_when_it_is_the_primary_one() -> None:
@@ -129,7 +133,7 @@ def test_a_day_that_lacks_one_table_is_made_again_from_what_the_sources_sent(tab
     left = without_held(steps, held | {table: held[table] - {FIRST}})
     whole = next(s for s in steps if s.day == FIRST and table in s.tables)
     kept = tuple(t for t in whole.tables if t == table or not t.startswith("raw/"))
-    assert left == [Step(whole.symbol, FIRST, kept)], "no other raw table is fetched again"
+    assert left == [replace(whole, tables=kept)], "no other raw table is fetched again"
 
 
 def test_days_held_as_warm_up_alone_are_built_when_they_are_asked_for() -> None:

@@ -312,3 +312,41 @@ def test_the_whole_market_has_day_runs_and_no_labels() -> None:
     assert [(r.symbol, r.kind, r.tables) for r in plan.requests] == [("market", "day", MARKET)]
     new = work.daily(without(state, (d(9), frozenset(MARKET)), symbol="market"), BESIDE)
     assert [(r.symbol, r.day) for r in new.requests] == [("market", d(9))]
+
+
+SETS = ("bars/daily", "features/v6")
+WIDE = replace(RULES, set_tables=SETS)
+
+
+def test_what_is_made_of_every_source_waits_for_every_symbol_and_nothing_waits_for_it() -> None:
+    new = frozenset({*DAY_TABLES, *SETS, *LABELS})
+    state = without(lake(symbols=("BTC-USD", "ETH-USD")), (d(9), new), (d(8), frozenset({*LABELS, *SETS})))
+    plan = work.catch_up(state, WIDE)
+    assert asked(plan) == [("day", d(9)), ("sets", d(8))]
+    assert "BTC-USD 2024-02-09 sets wait for BTC-USD" in plan.waits
+    there = without(lake(symbols=("BTC-USD", "ETH-USD")), (d(9), frozenset(SETS)))
+    behind = without(there, (d(9), frozenset(DAY_TABLES)), symbol="ETH-USD")
+    assert ("sets", d(9)) not in asked(work.catch_up(behind, WIDE))
+    assert "BTC-USD 2024-02-09 sets wait for ETH-USD" in work.catch_up(behind, WIDE).waits
+    both = without(lake(symbols=("BTC-USD", "ETH-USD")), (d(6), frozenset(SETS)))
+    long_ago = without(both, (d(6), frozenset(DAY_TABLES)), symbol="ETH-USD")
+    assert ("sets", d(6)) in asked(work.catch_up(long_ago, WIDE)), "a day that never came is not waited for"
+    (request,) = [r for r in work.catch_up(there, WIDE).requests if r.kind == "sets"]
+    assert request.tables == SETS
+    failed = replace(there, attempts=(done(request, "failed"),))
+    assert ("label", d(8)) in asked(work.catch_up(without(failed, (d(8), frozenset(LABELS))), WIDE))
+
+
+def test_a_day_made_again_makes_again_what_was_made_of_it() -> None:
+    state = without(lake(), (d(9), frozenset({"bars/book_1m"})))
+    (request,) = work.catch_up(state, WIDE).requests
+    assert request.tables[-2:] == SETS
+    (sources,) = work.catch_up(
+        without(lake(), (d(9), frozenset({"raw/kraken"}))), replace(BESIDE, set_tables=SETS)
+    ).requests
+    assert sources.tables == ("raw/kraken", *DAY_TABLES[1:], *SETS)
+
+
+def test_the_first_runs_of_a_day_have_its_sets_only_once_every_symbol_is_there() -> None:
+    state = without(lake(), (d(9), frozenset({*DAY_TABLES, *SETS})))
+    assert [r.kind for r in work.daily(state, WIDE).requests] == ["day"]
