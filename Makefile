@@ -8,6 +8,7 @@ TORCH ?= torch==2.13.0
 # A peer of the benchmarks that pins another fsspec than Dagster's side does, so it gets an environment of its own.
 PEERS ?= .venv-peers
 NAUTILUS ?= nautilus_trader==1.221.0
+WORKERS ?= 2
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
@@ -45,7 +46,7 @@ lint: $(READY)
 
 test: lint
 	@echo "== tests"
-	@$(BIN)/python -m pytest -m "not soak"
+	@$(BIN)/python -m pytest -m "not soak" -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 dev: $(READY)
 	@$(BIN)/crpbot dev

@@ -20,6 +20,13 @@ from crpbot_dagster.assets.bars.tape import trades_1m  # noqa: E402
 from crpbot_dagster.assets.features.inputs import Inputs  # noqa: E402
 from crpbot_dagster.sandbox.market import MarketSpec, book, tape  # noqa: E402
 
+SLOW = (
+    "route",
+    "browser",
+    "examples",
+    "resources",
+    "test_benchmarks.py",
+)  # begun first, so that no worker idles at the end
 SEED = 7
 DAYS = (date(2023, 11, 16), date(2023, 11, 17), date(2023, 11, 18))
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -28,6 +35,16 @@ settings.register_profile(
     "seeded", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 settings.load_profile("seeded")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Workers take whole files; the tests that read the one ``route`` are one worker's, which builds it once."""
+    tests = Path(__file__).parent
+    for item in items:
+        of_route = "route" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("route" if of_route else str(item.path)))
+    rank = {name: n for n, name in enumerate(SLOW)}
+    items.sort(key=lambda item: rank.get(item.path.relative_to(tests).parts[0], len(rank)))
 
 
 @pytest.fixture

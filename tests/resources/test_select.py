@@ -81,7 +81,7 @@ FORBIDDEN = {
     "read a file by its name": "select * from '/etc/passwd'",
     "read text": "select * from read_text('/etc/passwd')",
     "list a folder": "select * from glob('/etc/*')",
-    "climb out of the lake": "select * from read_text('{lake}/../secret.txt')",
+    "climb out of the lake": "select * from read_text('{lake}/../hidden.txt')",
     "another delta table": "select * from delta_scan('{other}')",
     "write beside the lake": "copy (select 1) to '{outside}/out.csv'",
     "write into the lake": "copy (select 1) to '{lake}/bars/daily/out.csv'",
@@ -101,7 +101,7 @@ FORBIDDEN = {
 
 @pytest.mark.parametrize("what", FORBIDDEN)
 def test_nothing_but_the_lake_is_read_and_nothing_is_written(lake: Lake, tmp_path: Path, what: str) -> None:
-    (Path(lake.url).parent / "secret.txt").write_text("secret")
+    (Path(lake.url).parent / "hidden.txt").write_text("secret")
     other = Lake(url=str(tmp_path / "other"), market="live", start_day="2024-01-01")
     row = dict.fromkeys(TABLES["bars/daily"].schema) | {"symbol": SYMBOL, "day": DAY}
     other.publish("bars/daily", pl.DataFrame([row], schema=TABLES["bars/daily"].schema), SYMBOL, DAY, "complete")
@@ -110,7 +110,7 @@ def test_nothing_but_the_lake_is_read_and_nothing_is_written(lake: Lake, tmp_pat
     asked = FORBIDDEN[what].format(**{k: str(v).replace("'", "''") for k, v in places.items()})
     with pytest.raises(QueryError) as refused:
         rows(lake, asked)
-    assert "secret" not in str(refused.value).replace("secret.txt", "")
+    assert "secret" not in str(refused.value)
     assert sorted(Path(lake.url).rglob("*")) == before and not (tmp_path / "out.csv").exists()
 
 
@@ -118,7 +118,7 @@ def test_the_refusals_come_from_the_lock_and_not_from_the_select_rule_alone(lake
     """The same reads succeed in an open DuckDB, so what refuses them above is the lock."""
     import duckdb
 
-    secret = Path(lake.url).parent / "secret.txt"
+    secret = Path(lake.url).parent / "hidden.txt"
     secret.write_text("secret")
     with duckdb.connect() as opened:
         asked = f"select content from read_text('{str(secret).replace(chr(39), chr(39) * 2)}')"
