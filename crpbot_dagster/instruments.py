@@ -94,13 +94,6 @@ PRICE_VENUES = {"coinbase": "tardis", "kraken": "kraken", "cryptocompare": "cryp
 BOOK_VENUES = {"coinbase": "tardis", "kraken": "tardis", "binance": "tardis"}
 FUNDING_VENUES = {PERPETUALS: "tardis", "kraken_futures": "funding", "deribit": "funding"}
 OFFSHORE_VENUE = "binance"
-TAKER_FEE_BPS = {"coinbase": 60.0, "kraken": 26.0, "binance": 10.0}
-"""What a taker pays in the lowest tier, as published in November 2023. Fees are the account's own: state yours here.
-
-https://help.coinbase.com/en/exchange/trading-and-funding/exchange-fees (up to 10,000 dollars in 30 days),
-https://www.kraken.com/features/fee-schedule (up to 50,000), https://www.binance.com/en/fee/schedule (regular user)
-"""
-
 OPTION_SYMBOLS = {"BTC": "BTC-USD", "ETH": "ETH-USD"}
 """Currency with options of its own → the symbol of its daily rows."""
 

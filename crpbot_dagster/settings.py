@@ -9,7 +9,7 @@ import os
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -72,6 +72,7 @@ class Settings(BaseSettings):
     start_day: date = date(2023, 11, 10)
     primary: dict[str, str] = Field(default_factory=dict)
     every_source_days: int = Field(7, ge=1)
+    taker_fee_bps: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
 
     # Windows, in UTC days
     fit_days: int = Field(14, ge=1)

@@ -46,8 +46,20 @@ def last_stated(times: Sequence[int], values: Sequence[Value], before: int, sinc
     return None, None
 
 
+def interval_of_last(statements: pl.DataFrame, times: Sequence[int], before: int, since: int) -> Value:
+    """Return the interval that stands beside the last rate stated in [since, before)."""
+    intervals = (
+        statements["funding_interval_h"].to_list()
+        if "funding_interval_h" in statements.columns
+        else [None] * len(times)
+    )
+    rows = zip(times, statements["funding_rate"].to_list(), intervals, strict=True)
+    stated = [(when, hours) for when, rate, hours in rows if since <= when < before and rate is not None]
+    return sorted(stated, key=lambda s: s[0])[-1][1]
+
+
 def derivatives_1m(
-    statements: pl.DataFrame, liquidations: pl.DataFrame | None, day: date, interval_h: int | None, clock: str
+    statements: pl.DataFrame, liquidations: pl.DataFrame | None, day: date, clock: str
 ) -> list[dict[str, Value]]:
     """Return the minutes of a perpetual, one dictionary per minute."""
     carried = {"mark": ("mark_price", 10 * MINUTE), "index": ("index_price", 10 * MINUTE),
@@ -55,7 +67,7 @@ def derivatives_1m(
     times, starts, rows = microseconds(statements, f"ts_{clock}"), minutes_of(day), []
     since = starts[0] - 24 * HOUR
     for start in starts:
-        row: dict[str, Value] = {"funding_interval_h": interval_h, "is_stale": 0}
+        row: dict[str, Value] = {"funding_interval_h": None, "is_stale": 0}
         youngest = None
         for name, (stated, limit) in carried.items():
             values = statements[stated].to_list() if stated in statements.columns else [None] * len(times)
@@ -63,7 +75,12 @@ def derivatives_1m(
             row[name] = value if age is not None and age <= limit else None
             if age is not None:
                 youngest = age if youngest is None else min(age, youngest)
+                interval_h = (
+                    interval_of_last(statements, times, start + MINUTE, since) if name == "funding_rate" else None
+                )
                 fresh = (interval_h or 8) * HOUR if name == "funding_rate" else 2 * MINUTE
+                if name == "funding_rate" and age <= limit:
+                    row["funding_interval_h"] = interval_h
                 row["is_stale"] = 1 if age > fresh else row["is_stale"]
         alive = youngest is not None and youngest <= 10 * MINUTE
         for side in ("buy", "sell"):

@@ -47,6 +47,20 @@ def usable(slow, letter: str, ts: datetime, known: str = "available_ts", **key: 
     return rows if rows and ts - rows[-1][known] <= AGES[letter][1] else []
 
 
+def asof_row(slow, letter: str, ts: datetime, *names: str, **key: str) -> dict | None:
+    """Return the newest available row that has all of these values, however old."""
+    whole = [r for r in seen(slow, letter, ts, **key) if all(r[n] is not None for n in names)]
+    return whole[-1] if whole else None
+
+
+def asof(slow, letter: str, ts: datetime, *names: str, **key: str) -> tuple[Value, ...]:
+    """Return the newest values of one row, None each when they are older than the table's max age."""
+    row = asof_row(slow, letter, ts, *names, **key)
+    if row is None or ts - row["available_ts"] > AGES[letter][1]:
+        return (None,) * len(names)
+    return tuple(row[n] for n in names)
+
+
 def newest(rows: list[dict], name: str) -> Value:
     return rows[-1][name] if rows else None
 
@@ -84,17 +98,18 @@ def fundamental(ts: datetime, slow, symbol: str, close: Value) -> dict[str, Valu
     """Return #51-63."""
     c, g = usable(slow, "C", ts, symbol=symbol), usable(slow, "G", ts)
     out: dict[str, Value] = {f"market_cap_change_log_{d}d": change(c, "market_cap_usd", d) for d in (1, 7, 30)}
-    out["market_cap_usd"], out["market_cap_rank_n"] = newest(c, "market_cap_usd"), newest(c, "market_cap_rank")
-    out["turnover_frac_1d"] = ratio(newest(c, "total_volume_usd"), newest(c, "market_cap_usd"))
+    (out["market_cap_usd"],) = asof(slow, "C", ts, "market_cap_usd", symbol=symbol)
+    (out["market_cap_rank_n"],) = asof(slow, "C", ts, "market_cap_rank", symbol=symbol)
+    out["turnover_frac_1d"] = ratio(*asof(slow, "C", ts, "total_volume_usd", "market_cap_usd", symbol=symbol))
     supply = ratio(newest(c, "market_cap_usd"), newest(c, "price_usd"))
     supply_then = ratio(before(c, "market_cap_usd", 30), before(c, "price_usd", 30))
     out["supply_change_log_30d"] = log_of_ratio(supply, supply_then)
     out["high_dist_log_365d"] = log_of_ratio(close, obs(usable(slow, "D", ts, symbol=symbol), "high", 365, 292, max))
     btc = ratio(newest(g, "btc_cap_usd"), newest(g, "total_cap_usd"))
-    out["btc_dominance_frac"] = btc
+    out["btc_dominance_frac"] = ratio(*asof(slow, "G", ts, "btc_cap_usd", "total_cap_usd"))
     week_ago = ratio(before(g, "btc_cap_usd", 7), before(g, "total_cap_usd", 7))
     out["btc_dominance_change_7d"] = difference(btc, week_ago)
-    out["eth_dominance_frac"] = ratio(newest(g, "eth_cap_usd"), newest(g, "total_cap_usd"))
+    out["eth_dominance_frac"] = ratio(*asof(slow, "G", ts, "eth_cap_usd", "total_cap_usd"))
     out["total_cap_change_log_30d"] = change(g, "total_cap_usd", 30)
     out["stable_cap_change_log_7d"] = change(g, "stable_cap_usd", 7)
     return out
@@ -107,16 +122,16 @@ def people(ts: datetime, slow, symbol: str) -> dict[str, Value]:
     x = newest(s, "fear_greed")
     views = [r | {"log": None if r["wiki_views_n"] is None else math.log(1 + r["wiki_views_n"])} for r in w]
     merged = difference(newest(h, "prs_merged_n"), before(h, "prs_merged_n", 30))
-    good, bad, count = (newest(a, n) for n in ("news_pos_n", "news_neg_n", "news_n"))
+    good, bad, count = asof(slow, "A", ts, "news_pos_n", "news_neg_n", "news_n", symbol=symbol)
     return {
-        "fear_greed_index": x,
+        "fear_greed_index": asof(slow, "S", ts, "fear_greed")[0],
         "fear_greed_change_7d": difference(x, before(s, "fear_greed", 7)),
         "fear_greed_z_30d": z_of(x, obs(s, "fear_greed", 30, 24), obs(s, "fear_greed", 30, 24, std)),
         "wiki_views_z_30d": z_of(newest(views, "log"), obs(views, "log", 30, 24), obs(views, "log", 30, 24, std)),
         "reddit_subscribers_change_log_7d": change(a, "reddit_subscribers_n", 7),
-        "news_n_1d": count,
+        "news_n_1d": asof(slow, "A", ts, "news_n", symbol=symbol)[0],
         "news_tone_1d": ratio(difference(good, bad), count),
-        "github_commits_n_4w": newest(h, "commits_4w_n"),
+        "github_commits_n_4w": asof(slow, "H", ts, "commits_4w_n", symbol=symbol)[0],
         "github_stars_change_log_30d": change(h, "stars_n", 30),
         "github_prs_merged_n_30d": None if merged is None or merged < 0 else merged,
     }
@@ -166,8 +181,9 @@ def slow_row(ts: datetime, slow, settings, close: Value, funding: Value) -> dict
     out = fundamental(ts, slow, settings.symbol, close) | people(ts, slow, settings.symbol) | network(ts, slow)
     o, d = usable(slow, "O", ts, currency=settings.option_currency), usable(slow, "D", ts, symbol=settings.symbol)
     variance = obs(usable(slow, "D", ts, symbol=settings.option_symbol), "rv_1d", 30, 24)
-    out["dvol_frac"], out["iv_skew_25d_frac"] = newest(o, "dvol_frac"), newest(o, "skew_25d_frac")
-    out["put_call_oi_ratio"] = share(newest(o, "put_oi"), newest(o, "call_oi"))
+    (out["dvol_frac"],) = asof(slow, "O", ts, "dvol_frac", currency=settings.option_currency)
+    (out["iv_skew_25d_frac"],) = asof(slow, "O", ts, "skew_25d_frac", currency=settings.option_currency)
+    out["put_call_oi_ratio"] = share(*asof(slow, "O", ts, "put_oi", "call_oi", currency=settings.option_currency))
     put, call = (obs(o, f"{side}_volume", 24, 20, add_up) for side in ("put", "call"))
     out["put_call_volume_ratio_1d"] = share(put, call)
     realised = None if variance is None else math.sqrt(365 * variance)
@@ -179,16 +195,27 @@ def slow_row(ts: datetime, slow, settings, close: Value, funding: Value) -> dict
     return out
 
 
+READ_AS_OF = {  # what #45 to #86 take by asof, values of one formula together
+    "O": (("dvol_frac",), ("skew_25d_frac",), ("put_oi", "call_oi")),
+    "C": (("market_cap_usd",), ("market_cap_rank",), ("total_volume_usd", "market_cap_usd")),
+    "G": (("btc_cap_usd", "total_cap_usd"), ("eth_cap_usd", "total_cap_usd")),
+    "S": (("fear_greed",),),
+    "A": (("news_n",), ("news_pos_n", "news_neg_n", "news_n")),
+    "H": (("commits_4w_n",),),
+}
+
+
 def flags_row(ts: datetime, slow, settings) -> dict[str, Value]:
-    """Return the six staleness flags of slow tables."""
+    """Return the six staleness flags of slow tables: the oldest value used counts, the newest row of histories too."""
     own = {"symbol": settings.symbol}
 
     def late(*tables: tuple[str, str, dict[str, str]]) -> Value:
         found = []
         for letter, known, key in tables:
-            rows = seen(slow, letter, ts, known, **key)
-            if rows:
-                found.append(int(ts - rows[-1][known] > AGES[letter][0]))
+            used = seen(slow, letter, ts, known, **key)[-1:]
+            if known == "available_ts":
+                used += [r for names in READ_AS_OF.get(letter, ()) if (r := asof_row(slow, letter, ts, *names, **key))]
+            found += [int(ts - r[known] > AGES[letter][0]) for r in used]
         return max(found) if found else None
 
     known = "available_ts"

@@ -31,7 +31,14 @@ DERIVATIVES_1M = Table(
             "of the running interval, longs pay when positive; the last settled one where a source only gives those; "
             "carried ≤ 8 h",
         ),
-        Column("funding_interval_h", F64, "n", "hours between payments, as the venue states", "{1,4,8}"),
+        Column(
+            "funding_interval_h",
+            F64,
+            "n",
+            "hours that funding_rate is for: as settled, else as the payments that the venue announces tell; null "
+            "without a rate, and where the payments contradict each other or fit several intervals",
+            "{1,4,8}",
+        ),
         Column("open_interest", F64, "coin", "contracts open in base coin, carried ≤ 10 min", "≥ 0"),
         Column(
             "liq_buy_usd",

@@ -31,6 +31,10 @@ def _without(name: str, text: str, *of: str) -> Check:
     return Check(name, False, text, (Measure(f"rows without {' or '.join(of)}", missing, 0, 0),))
 
 
+OI_RULE = (
+    "taken as skew_25d_frac is; of Tardis' chain null unless 90 % of the living options seen since 00:00 were seen "
+    "before the hour and state theirs, so always null in the first hour"
+)
 OPTIONS_1H = Table(
     "bars/options_1h",
     "one hour of a currency's options at Deribit",
@@ -50,8 +54,8 @@ OPTIONS_1H = Table(
         ),
         Column("put_volume", F64, "coin", "puts traded in the hour", "≥ 0"),
         Column("call_volume", F64, "coin", "calls traded in the hour", "≥ 0"),
-        Column("put_oi", F64, "coin", "open interest of puts, taken as skew_25d_frac is", "≥ 0"),
-        Column("call_oi", F64, "coin", "open interest of calls, taken as skew_25d_frac is", "≥ 0"),
+        Column("put_oi", F64, "coin", f"open interest of puts, {OI_RULE}", "≥ 0"),
+        Column("call_oi", F64, "coin", f"open interest of calls, {OI_RULE}", "≥ 0"),
     ),
     (
         Measure(
@@ -92,12 +96,12 @@ COIN_1D = Table(
 
 GLOBAL_1D = Table(
     "bars/global_1d",
-    "one day of the whole market",
+    "one day of the whole market, as a snapshot within the 24 hours after its end has it: a moment of the next day",
     ("obs_day",),
     columns(
         DAY,
         OBS_DAY,
-        _available("when the snapshot was taken"),
+        _available("when the snapshot was taken, 0 to 24 hours after the day's end"),
         _usd("total_cap_usd", "capitalisation of every coin"),
         _usd("btc_cap_usd", "of Bitcoin", "≥ 0"),
         _usd("eth_cap_usd", "of Ether", "≥ 0"),
@@ -183,14 +187,15 @@ NETWORK_1D = Table(
 
 MACRO_1D = Table(
     "bars/macro_1d",
-    "one series' value of one New York day; a day without a value has no row",
+    "one series' value of one New York day, as FRED has it when it is asked, not as it was first published; a day "
+    "without a value has no row",
     ("series_id", "obs_day"),
     columns(
         DAY,
         Column("series_id", pl.String(), "", "FRED's name: SP500 or DTWEXBGS", required=True),
         OBS_DAY,
         _available("days after the day, at 12:00 UTC: SP500 2, DTWEXBGS 9"),
-        Column("value", F64, "", "index points", "> 0", True),
+        Column("value", F64, "", "index points; DTWEXBGS is revised every year, for years back", "> 0", True),
     ),
     (KNOWN_AFTERWARDS,),
     (

@@ -11,7 +11,7 @@ from conftest import with_clocks
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crpbot_dagster.assets.bars.derivatives import derivatives_1m
+from crpbot_dagster.assets.bars.derivatives import derivatives_1m, funding_bps_8h, with_intervals
 from crpbot_dagster.assets.bars.fx import fx_1m
 from crpbot_dagster.assets.bars.volume_buckets import bucket_volume, fill_buckets, volume_buckets
 from crpbot_dagster.sandbox.market import tape
@@ -134,7 +134,7 @@ def orders(*rows: tuple[float, str, float, float]) -> pl.LazyFrame:
 
 
 def test_a_value_is_carried_to_its_limit_and_no_further() -> None:
-    made = derivatives_1m(statements((0.5, 100.0, 1e-4)), None, DAY, 8, "received")
+    made = derivatives_1m(statements((0.5, 100.0, 1e-4)), None, DAY, "received")
     mark = made["mark"].is_not_null()
     assert mark.arg_true().to_list() == list(range(10)), "known at minute ends 1 … 10, at most 10 min old"
     assert made["funding_rate"].is_not_null().arg_true().to_list() == list(range(480))
@@ -144,16 +144,67 @@ def test_a_value_is_carried_to_its_limit_and_no_further() -> None:
 
 
 def test_what_arrives_as_the_minute_ends_belongs_to_the_next() -> None:
-    made = derivatives_1m(statements((5.0, 100.0, None)), None, DAY, 8, "received")
+    made = derivatives_1m(statements((5.0, 100.0, None)), None, DAY, "received")
     assert made["mark"].is_not_null().arg_true()[0] == 5
 
 
 def test_an_hourly_rate_is_stale_after_its_hour() -> None:
-    made = derivatives_1m(statements((0.0, None, 1e-5)), None, DAY, 1, "received")
+    rate = statements((0.0, None, 1e-5))
+    made = derivatives_1m(rate.with_columns(funding_interval_h=pl.lit(1)), None, DAY, "received")
     assert made["is_stale"].to_list() == [0] * 60 + [1] * 1380
-    assert (
-        derivatives_1m(statements((0.0, None, 1e-5)), None, DAY, None, "received")["funding_interval_h"].is_null().all()
+    assert made["funding_interval_h"].to_list() == [1.0] * 480 + [None] * 960, "as long as there is a rate"
+    assert derivatives_1m(rate, None, DAY, "received")["funding_interval_h"].is_null().all()
+
+
+def payments(*rows: tuple[float, float | None], assumed_h: int = 8) -> list[float | None]:
+    """The interval of each statement of (minute, hour of the next payment)."""
+    said = [(at(m), None if h is None else at(60 * h)) for m, h in rows]
+    frame = pl.DataFrame(said, {"ts_received": UTC_US, "funding_ts": UTC_US}, orient="row").lazy()
+    return with_intervals(frame, "received", assumed_h).collect()["funding_interval_h"].to_list()
+
+
+def test_the_payments_that_a_venue_announces_tell_their_interval() -> None:
+    """Assumed are 8 hours: what the venue says counts, and what it leaves open is null."""
+    assert payments((0.1, 8), (479.0, 8), (480.1, 16), (959.0, 16), (960.1, 24)) == [8.0] * 5
+    assert payments((0.1, 4), (239.0, 4), (240.1, 8), (480.1, 12), (720.1, 16)) == [4.0] * 5
+    assert payments((0.1, 1), (60.1, 2), (120.1, 3)) == [1.0] * 3
+    assert payments((479.9, 8), (480.1, 12), (720.1, 16), (960.1, 24))[1:] == [4.0, 4.0, 8.0], (
+        "from 4 to 8 hours at 16:00"
     )
+    assert payments((479.9, 8), (479.99, 16))[1] == 8.0, "announced a moment before the payment"
+    assert payments((0.1, None), (1.0, None)) == [8.0] * 2, "it does not say"
+    assert payments((0.1, 8), (0.2, None), (0.3, 8)) == [8.0] * 3
+    assert payments((750.0, 16)) == [None], "said first at 12:30: 4 or 8"
+    assert payments((479.9, 8), (750.0, 16)) == [None, None], "the feed was down at 12:00: still 4 or 8"
+    assert payments((0.1, 16), (0.2, 8), (0.3, 7.5)) == [None] * 3, "too far ahead, backwards, off every grid"
+
+
+def test_a_four_hourly_rate_counts_twice_in_eight_hours() -> None:
+    rows = pl.DataFrame({"ts_received": [at(float(m)) for m in range(1440)], "funding_rate": 1e-4},
+                        schema_overrides={"ts_received": UTC_US}).lazy()  # fmt: skip
+    four = rows.with_columns((pl.col("ts_received").dt.truncate("4h") + timedelta(hours=4)).alias("funding_ts"))
+    said = with_intervals(four, "received", 8)
+    made = derivatives_1m(said, None, DAY, "received")
+    assert funding_bps_8h(*(made[c].to_numpy() for c in ("funding_rate", "funding_interval_h"))) == pytest.approx(2.0)
+    accepted(DERIVATIVES_1M, made)
+    cut = derivatives_1m(with_intervals(four.head(700), "received", 8), None, DAY, "received")
+    assert cut.head(700).equals(made.head(700))
+
+
+def test_each_rate_has_its_own_interval() -> None:
+    said = statements((0.0, None, 1e-4), (480.0, None, 1e-4)).with_columns(funding_interval_h=pl.Series([8, 4]))
+    made = derivatives_1m(said, None, DAY, "received")["funding_interval_h"]
+    assert made.to_list() == [8.0] * 480 + [4.0] * 480 + [None] * 480
+
+
+def test_of_the_statements_only_what_is_read_is_loaded(monkeypatch) -> None:
+    seen, collect = [], pl.LazyFrame.collect
+    monkeypatch.setattr(
+        pl.LazyFrame, "collect", lambda f, **k: seen.append(f.collect_schema().names()) or collect(f, **k)
+    )
+    rows = statements((0.5, 100.0, 1e-4)).with_columns(last_price=pl.lit(1.0), venue=pl.lit("binance-futures"))
+    derivatives_1m(rows, None, DAY, "received")
+    assert seen[0] == ["ts_received", "mark_price", "funding_rate"]
 
 
 def test_no_liquidation_is_zero_while_the_feed_is_alive() -> None:
@@ -161,19 +212,19 @@ def test_no_liquidation_is_zero_while_the_feed_is_alive() -> None:
     forced = orders(
         (3.2, "buy", 100.0, 2.0), (3.9, "buy", 101.0, 1.0), (4.0, "sell", 99.0, 1.0), (100.0, "sell", 99.0, 1.0)
     )
-    made = derivatives_1m(known, forced, DAY, 8, "received")
+    made = derivatives_1m(known, forced, DAY, "received")
     assert made["liq_buy_usd"][2:5].to_list() == [0.0, 301.0, 0.0]
     assert made["liq_sell_usd"][4] == 99.0
     assert made["liq_sell_usd"][60] is None, "the feed has said nothing for ten minutes"
     assert (made["liq_buy_usd"][100], made["liq_sell_usd"][100]) == (0.0, 99.0)
-    assert derivatives_1m(known, None, DAY, 8, "received")["liq_buy_usd"].is_null().all()
+    assert derivatives_1m(known, None, DAY, "received")["liq_buy_usd"].is_null().all()
 
 
 def test_yesterday_is_carried_over_midnight_and_the_day_before_is_not() -> None:
     known = statements((-30 * 60.0, None, 7.0), (-200.0, None, 2e-4), (-4.5, 100.0, None))
-    made = derivatives_1m(known, None, DAY, 8, "received")
+    made = derivatives_1m(known, None, DAY, "received")
     assert made["mark"][0] == 100.0 and made["funding_rate"][0] == 2e-4
-    older = derivatives_1m(known.head(1), None, DAY, 8, "received")
+    older = derivatives_1m(known.head(1), None, DAY, "received")
     assert older["is_stale"].sum() == 0 and older["funding_rate"].is_null().all()
 
 
@@ -184,19 +235,18 @@ def some_statements(rng: np.random.Generator) -> tuple[pl.DataFrame, pl.DataFram
              for c in ("mark_price", "index_price", "funding_rate", "open_interest")}  # fmt: skip
     stated = pl.DataFrame({"ts_received": pl.Series(when, dtype=UTC_US)} | value)
     stated = stated.with_columns(pl.col(c).fill_nan(None) for c in value)
+    stated = stated.with_columns(pl.Series("funding_interval_h", rng.choice([1, 4, 8], n)))
     forced = orders(*((m, "buy" if m % 2 < 1 else "sell", 100.0, 1.5) for m in rng.uniform(-60, 1500, 80)))
     return stated, forced.collect()
 
 
 def test_minutes_of_a_perpetual_equal_their_twin_and_do_not_look_ahead(rng) -> None:
     stated, forced = some_statements(rng)
-    made = derivatives_1m(stated.lazy(), forced.lazy(), DAY, 4, "received")
-    slow = naive.derivatives_1m(stated, forced, DAY, 4, "received")
+    made = derivatives_1m(stated.lazy(), forced.lazy(), DAY, "received")
+    slow = naive.derivatives_1m(stated, forced, DAY, "received")
     for c in made.columns[1:]:
         assert made[c].to_list() == [row[c] for row in slow], c
-    cut = derivatives_1m(
-        *(f.filter(pl.col("ts_received") < at(800)).lazy() for f in (stated, forced)), DAY, 4, "received"
-    )
+    cut = derivatives_1m(*(f.filter(pl.col("ts_received") < at(800)).lazy() for f in (stated, forced)), DAY, "received")
     assert cut.head(800).equals(made.head(800))
     accepted(DERIVATIVES_1M, made)
 
@@ -206,7 +256,7 @@ def test_minutes_of_recorded_statements(shared_data: Path) -> None:
         pl.from_epoch("local_timestamp", time_unit="us").dt.replace_time_zone("UTC").alias("ts_received")
     )
     day = rows["ts_received"].dt.date()[0]
-    made = derivatives_1m(rows.lazy(), None, day, 8, "received")
+    made = derivatives_1m(rows.lazy(), None, day, "received")
     assert made["mark"].drop_nulls().unique().sort().to_list() == rows["mark_price"].unique().sort().to_list()
     assert made["open_interest"].max() == rows["open_interest"].max()
 

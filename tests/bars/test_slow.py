@@ -8,6 +8,7 @@ from conftest import with_clocks
 from raw.exchange import OPTIONS, materialise
 
 from crpbot_dagster.assets.bars import slow
+from crpbot_dagster.assets.bars.assets_derived import derivatives_1m as perpetual_minutes
 from crpbot_dagster.assets.bars.assets_derived import fx_1m, settled
 from crpbot_dagster.assets.bars.assets_slow import ASSETS as SLOW_ASSETS
 from crpbot_dagster.assets.bars.derivatives import derivatives_1m, funding_mean
@@ -17,6 +18,7 @@ from crpbot_dagster.resources.lake import Lake
 from crpbot_dagster.sandbox.derivatives import options_chain
 from crpbot_dagster.sandbox.market import MarketSpec
 from crpbot_dagster.sandbox.server import create_app, serve
+from crpbot_dagster.sensors.facts import _settled
 from crpbot_dagster.tables import TABLES
 from crpbot_dagster.tables.schema import MARKET_WIDE
 
@@ -108,12 +110,29 @@ def test_the_surface_of_an_hour_reads_nothing_after_it(chain: pl.DataFrame) -> N
     before = pl.col("hour") < noon
     assert whole.filter(before).equals(known.filter(before)) and whole.height == 48
     assert whole["skew_25d_frac"].null_count() == 0 and (whole["skew_25d_frac"] > 0).all(), "puts are dearer"
+    assert whole["put_oi"].is_null().to_list() == [h == START for h in whole["hour"]], (
+        "in the first hour every option is new"
+    )
+
+
+def test_open_interest_is_null_while_too_few_options_are_known(chain: pl.DataFrame) -> None:
+    """Half of them are seen at noon for the first time: until then nobody knows that they are half."""
+    names = chain["instrument"].unique().sort()
+    late = pl.col("instrument").is_in(names.gather_every(2).implode()) & (pl.col("ts_received").dt.hour() < 12)
+    made = slow.surface_1h(chain.filter(~late).lazy(), DAY)
+    hour = made["hour"].dt.hour()
+    assert made.filter(hour.is_in([0, 12]))["put_oi"].null_count() == 4 and made["call_oi"].null_count() == 4
+    silent = pl.col("instrument").is_in(names.gather_every(5).implode())
+    unsaid = chain.with_columns(pl.when(~silent).then(pl.col("open_interest")).alias("open_interest"))
+    made = slow.surface_1h(unsaid.lazy(), DAY)
+    assert made["put_oi"].null_count() == made.height, "a fifth never states its open interest"
+    assert made["skew_25d_frac"].null_count() == 0
 
 
 def test_open_interest_is_the_last_word_of_each_living_option(chain: pl.DataFrame) -> None:
     made = slow.surface_1h(chain.lazy(), DAY).filter(pl.col("currency") == "BTC")
     puts = chain.sort("seq").filter(pl.col("option_type") == "put", pl.col("instrument").str.starts_with("BTC-"))
-    for hour, found in made.select("hour", "put_oi").rows()[::8]:
+    for hour, found in made.select("hour", "put_oi").rows()[1::8]:
         end = hour + timedelta(hours=1)
         known = puts.filter(pl.col("ts_received") < end, pl.col("expiry_ts") > end)
         last = dict(known.select("instrument", "open_interest").iter_rows())
@@ -128,9 +147,18 @@ def test_a_settled_rate_is_a_statement_of_when_it_was_known_and_no_earlier() -> 
         {"venue": "kraken_futures", "ts": [START, START + timedelta(hours=1)], "interval_h": [1, 1],
          "rate_frac": [1e-5, 2e-5], "available_ts": [START + timedelta(minutes=61), START + timedelta(minutes=121)]}
     ).with_columns(pl.col("ts", "available_ts").cast(UTC_US))  # fmt: skip
-    statements, hours = settled(rates, "kraken_futures")
-    made = derivatives_1m(statements, None, DAY, hours, "exchange")["funding_rate"]
+    made = derivatives_1m(settled(rates, "kraken_futures"), None, DAY, "exchange")["funding_rate"]
     assert made[60] is None and made[61] == 1e-5 == made[120] and made[121] == 2e-5
+
+
+def test_a_venue_that_changes_its_interval_has_each_rate_s_own() -> None:
+    hours = [0, 8, 12]
+    rates = pl.DataFrame(
+        {"venue": "x", "ts": [START + timedelta(hours=h) for h in hours], "interval_h": [8, 4, 4], "rate_frac": 1e-4,
+         "available_ts": [START + timedelta(hours=h) for h in hours]}
+    ).with_columns(pl.col("ts", "available_ts").cast(UTC_US))  # fmt: skip
+    made = derivatives_1m(settled(rates, "x"), None, DAY, "exchange")["funding_interval_h"]
+    assert made[[0, 479, 480, 1199]].to_list() == [8.0, 8.0, 4.0, 4.0]
 
 
 def test_the_day_s_funding_is_the_mean_of_medians_of_at_least_two_venues() -> None:
@@ -162,6 +190,25 @@ def test_usdt_is_asked_once_for_the_market_and_makes_a_price_of_every_minute(tmp
         and made["usdt_usd"].null_count() <= 5
         and set(made["source"].drop_nulls()) == {"coinbase/coinbase"}
     )
+
+
+def test_a_day_of_settled_funding_alone_is_partial_and_not_asked_for_again(tmp_path, environment) -> None:
+    environment()
+    lake, symbol = Lake(url=str(tmp_path / "lake"), market="sandbox", start_day="2023-11-10"), "BTC-USD"
+    rate = {"symbol": symbol, "venue": "deribit", "ts": START, "interval_h": 1, "rate_frac": 1e-5, "rate_1h_frac": 1e-5,
+            "available_ts": START + timedelta(minutes=1)}  # fmt: skip
+    lake.publish("raw/funding_rates", raw("raw/funding_rates", rate), symbol, DAY, "complete")
+    assert materialise(perpetual_minutes, f"{DAY}|{symbol}", lake).success
+    table = "bars/derivatives_1m"
+    assert lake.state(table, symbol, DAY) == "partial"
+    assert _settled(lake.held(table, symbol, [DAY]), table) == {DAY}
+    ticker = {"symbol": symbol, "venue": "binance-futures", "seq": 0, "ts_received": START, "ts_exchange": START,
+              "funding_ts": START + timedelta(hours=4), "funding_rate": 1e-4}  # fmt: skip
+    lake.publish("raw/tardis_derivatives", raw("raw/tardis_derivatives", ticker), symbol, DAY, "complete")
+    assert materialise(perpetual_minutes, f"{DAY}|{symbol}", lake).success
+    assert lake.state(table, symbol, DAY) == "complete"
+    made = lake.window(table, symbol, DAY, DAY).filter(pl.col("venue") == "binance-futures").collect().sort("ts")
+    assert made["funding_interval_h"][:240].to_list() == [4.0] * 240, "the venue's next payment is at 04:00"
 
 
 @pytest.mark.parametrize("asset", SLOW_ASSETS, ids=lambda a: a.key.path[-1])

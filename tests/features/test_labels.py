@@ -2,7 +2,7 @@
 
 import naive
 import pytest
-from laws import laws
+from laws import changes, laws
 
 from crpbot_dagster.assets.features.inputs import Inputs
 from crpbot_dagster.assets.features.labels import labels
@@ -12,13 +12,13 @@ ENDS = {"y_ret_15m": 16, "y_up_15m": 16, "y_ret_5m": 6, "y_class_5m": 6, "y_trip
 
 @pytest.mark.parametrize("source", ["mid", "trade", "ohlcv"])
 def test_labels_equal_their_twin_and_read_nothing_past_their_end(source: str, inputs: Inputs, rng) -> None:
-    lossy = laws.masked(inputs.rows(0, 1700), 0.05, rng)
+    lossy = changes.masked(inputs.rows(0, 1700), 0.05, rng)
     made, slow = (of(lossy.trades, lossy.book, source) for of in (labels, naive.labels))
     for c in slow.columns:
         same_values = made[c].equals(slow[c]) if made.schema[c].is_temporal() else laws.close(made[c], slow[c])
         assert same_values, c
     cut = 1600
-    other = laws.later(lossy, lossy.trades["ts"][cut], "replace", rng)
+    other = changes.later(lossy, lossy.trades["ts"][cut], "replace", rng)
     changed = labels(other.trades, other.book, source)
     for name, end in ENDS.items():
         # A label of row t reads rows up to t + end − 1.

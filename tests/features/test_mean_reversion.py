@@ -8,11 +8,12 @@ import numpy as np
 import polars as pl
 import pytest
 
+from crpbot_dagster.assets.bars.derivatives import VENUES_NEEDED, funding_bps_8h, middle
 from crpbot_dagster.assets.features import mean_reversion, perpetuals
 from crpbot_dagster.assets.features import reversion as r
 from crpbot_dagster.assets.features.inputs import Inputs
 from crpbot_dagster.assets.features.mean_reversion import MRSettings, jump_statistic, vpin
-from crpbot_dagster.assets.features.windows import lag, needed
+from crpbot_dagster.assets.features.windows import lag, needed, window_z
 
 NAN = float("nan")
 START = datetime(2023, 11, 16, tzinfo=UTC)
@@ -147,7 +148,7 @@ def test_digits_of_a_price_near_eleven_are_not_lost(rng) -> None:
         assert (phi, sigma, distance, n) == pytest.approx((0.98, 5e-4, distance, 240), rel=0.2)
     a, b = (r.autoregression(x + shift, 240, 192)[-1] for shift in (0.0, 11.0))
     assert a == pytest.approx(b, rel=1e-9)
-    assert r.window_z(x, 240, 192)[-1] == pytest.approx(r.window_z(x + 11.0, 240, 192)[-1], rel=1e-9)
+    assert window_z(x, 240, 192)[-1] == pytest.approx(window_z(x + 11.0, 240, 192)[-1], rel=1e-9)
 
 
 def test_degenerate_windows_are_clipped_to_the_range(rng) -> None:
@@ -179,8 +180,8 @@ def test_rank_counts_itself_and_its_equals_half() -> None:
 def test_funding_over_venues() -> None:
     """An hourly rate counts eight times; one venue is no market."""
     rates = np.array([[1e-5, 1e-5, NAN], [1e-4, 3e-4, 1e-4]])
-    scaled = perpetuals.funding_bps_8h(rates, np.array([[1.0] * 3, [8.0] * 3]))
-    found = perpetuals.middle(scaled, perpetuals.VENUES_NEEDED)
+    scaled = funding_bps_8h(rates, np.array([[1.0] * 3, [8.0] * 3]))
+    found = middle(scaled, VENUES_NEEDED)
     assert found[:2] == pytest.approx([0.9, 1.9]) and np.isnan(found[2])
     with pytest.raises(ValueError, match="at least 2 venues, got deribit"):
         MRSettings("BTC-USD", ("deribit",))
@@ -188,7 +189,7 @@ def test_funding_over_venues() -> None:
 
 def test_median_of_venues() -> None:
     values = np.array([[1.0, NAN, 1.0], [5.0, 2.0, 3.0], [2.0, NAN, NAN]])
-    found = perpetuals.middle(values, 2)
+    found = middle(values, 2)
     assert found[[0, 2]].tolist() == [2.0, 2.0] and np.isnan(found[1])
 
 
@@ -236,3 +237,17 @@ def test_funding_z_reads_the_last_thirty_known_days() -> None:
 def test_the_countdown_to_funding_looks_at_the_end_of_the_minute() -> None:
     made = build(market(np.full(482, 10.0)))["funding_countdown_frac"]
     assert (made[0], made[478], made[479], made[480]) == (479 / 480, 1 / 480, 1.0, 479 / 480)
+
+
+def test_candles_have_no_sides_and_the_reason_names_the_empty_column() -> None:
+    whole = market(np.linspace(10, 10.01, 300))
+    flows = [c for c in TRADES if c.startswith(("buy", "sell", "trade_count"))]
+    candles = replace(whole, trades=whole.trades.with_columns(pl.lit(None, pl.Float64).alias(c) for c in flows))
+    told = MRSettings("BTC-USD", ("kraken_futures", "deribit"))
+    more = mean_reversion.absent(candles, told).items() - mean_reversion.absent(whole, told).items()
+    assert dict(more) == dict.fromkeys(
+        ("aggressor_flow", "flow_zscore", "ix_zscore_flow"), "T.buy_volume has no value"
+    ) | (
+        dict.fromkeys(("trade_flow_net_ratio_15m", "kyle_lambda_30m"), "T.buy_volume_usd has no value")
+        | dict.fromkeys(("trade_size_z_1h", "trade_count_z_1h"), "T.trade_count_n has no value")
+    )

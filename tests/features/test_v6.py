@@ -182,19 +182,45 @@ def test_a_daily_value_is_read_from_the_minute_it_is_available_and_never_older_t
     assert flags[:7] == [1, 1, 1, 1, 1, 0, 0]
 
 
-def test_the_newest_observation_decides_even_when_it_is_null() -> None:
+def test_what_is_read_as_of_a_minute_is_the_newest_value_and_a_history_ends_with_the_newest_observation() -> None:
     before = START - timedelta(hours=30)
     rows = [(date(2024, 2, 27) - timedelta(days=i), before - timedelta(days=i), 50.0 + i) for i in range(40)]
     made = multi_source.build(
         replace(small(), slow=greed([*rows, (date(2024, 2, 28), before + timedelta(days=1), None)])), SETTINGS
     )
-    assert made["fear_greed_index"].null_count() == made["fear_greed_z_30d"].null_count() == 3
+    assert made["fear_greed_index"].to_list() == [50.0] * 3
+    assert made["fear_greed_z_30d"].null_count() == made["fear_greed_change_7d"].null_count() == 3
+    assert made["is_stale_sentiment"].to_list() == [1, 1, 1]  # the value used has been known for 30 hours
     made = multi_source.build(replace(small(), slow=greed(rows)), SETTINGS)
     assert made["fear_greed_index"].to_list() == [50.0] * 3
     assert made["fear_greed_change_7d"].to_list() == [-7.0] * 3
     x = 50.0 + np.arange(30)
     assert made["fear_greed_z_30d"][0] == pytest.approx((50 - x.mean()) / x.std(ddof=1))
     assert made["is_stale_sentiment"].to_list() == [1, 1, 1]  # known for 30 hours
+
+
+def test_a_value_stated_once_a_day_is_read_until_it_is_six_hours_old() -> None:
+    """Deribit tells open interest and skew in one of 24 hourly rows, its volatility index in all of them."""
+    hours = minutes(24 * 60, START - timedelta(days=1)).gather_every(60)
+    snapshot = [1.0 if h == START - timedelta(hours=3) else None for h in hours]  # known at 22:01 of the day before
+    o = pl.DataFrame({"currency": "ETH", "hour": hours, "available_ts": hours.dt.offset_by("61m"), "dvol_frac": 0.5,
+                      "put_volume": 1.0, "call_volume": 1.0, "put_oi": snapshot, "call_oi": snapshot,
+                      "skew_25d_frac": snapshot}, schema_overrides=dict.fromkeys(("put_oi", "call_oi", "skew_25d_frac"), pl.Float64))  # fmt: skip
+    made = multi_source.build(replace(small(600), slow={"O": o}), SETTINGS)
+    for name, last in (("put_call_oi_ratio", 4 * 60 + 1), ("iv_skew_25d_frac", 4 * 60 + 1), ("dvol_frac", 6 * 60 + 1)):
+        assert made[name].is_not_null().arg_true().to_list() == list(range(last + 1)), name
+    assert made["is_stale_options"].to_list() == [0] * 2 + [1] * 598, "the oldest value used counts: 22:01 is 2 h ago"
+
+
+def test_two_values_of_one_formula_are_of_one_observation() -> None:
+    days = [date(2024, 2, 27), date(2024, 2, 28)]
+    known = [START - timedelta(hours=30), START - timedelta(hours=6)]
+    c = pl.DataFrame({"symbol": "ETH-USD", "obs_day": days, "available_ts": pl.Series(known, dtype=pl.Datetime("us", "UTC")),
+                      "price_usd": 1.0, "market_cap_usd": [100.0, 200.0], "total_volume_usd": [10.0, None],
+                      "market_cap_rank": [2.0, None]})  # fmt: skip
+    made = multi_source.build(replace(small(), slow={"C": c}), SETTINGS)
+    assert made.select("market_cap_usd", "market_cap_rank_n", "turnover_frac_1d").row(0) == (200.0, 2.0, 0.1)
+    assert made["is_stale_coin"].to_list() == [1, 1, 1]
 
 
 def test_a_change_over_days_is_null_when_that_very_day_is_missing() -> None:
@@ -337,6 +363,11 @@ def test_an_absent_source_empties_its_columns_and_says_so(rng) -> None:
     )
     assert multi_source.absent(lacks["funding"], SETTINGS)["basis_bps"] == (
         "X:*.mark has 1 of the 2 venues it takes: without kraken_futures, binance-futures"
+    )
+    unknown = whole.derivatives["deribit"].with_columns(funding_interval_h=pl.lit(None, pl.Float64))
+    unsure = replace(whole, derivatives={"deribit": unknown, "kraken_futures": whole.derivatives["kraken_futures"]})
+    assert multi_source.absent(unsure, SETTINGS)["funding_z_30d"] == (
+        "X:*.funding_interval_h has 1 of the 2 venues it takes: without deribit, binance-futures"
     )
     assert "oi_change_log_1d" not in multi_source.absent(lacks["funding"], SETTINGS)  # one venue is enough
     assert multi_source.absent(lacks["everything"], SETTINGS)["vp_poc_dev_bps_1d"] == "T.vwap has no value"

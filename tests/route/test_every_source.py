@@ -82,7 +82,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     (home / "clock").write_text(f"{TODAY}T06:30:00+00:00")
     with serve(create_app(MARKET, None, None, today=TODAY)) as url, pytest.MonkeyPatch.context() as patch:
         own = {"home": home, "sandbox_url": url, "clock": home / "clock", "start_day": BEFORE - timedelta(days=8),
-               "every_source_days": 2, "sandbox_density": MARKET.density}  # fmt: skip
+               "every_source_days": 2, "sandbox_density": MARKET.density,
+               "taker_fee_bps": '{"coinbase": 60, "kraken": 26}'}  # fmt: skip
         for name, value in own.items():
             patch.setenv(f"CRPBOT_{name.upper()}", str(value))
         load.cache_clear()
@@ -92,9 +93,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         made.make([Step(PARTNER, day, BOOK) for day in (BEFORE, DAY)])
         made.make(plan(MARKET_WIDE, BEFORE, DAY, "features", made.config, TODAY, {}))
         bars = tuple(t for t in EVERY_SOURCE_TABLES if t.startswith("bars/"))
-        made.make([Step(SYMBOL, BEFORE, beside(primary(SYMBOL, {}))), Step(SYMBOL, BEFORE, bars)])
         steps = plan(SYMBOL, DAY, DAY, "features", made.config, TODAY, {})
-        made.make([s for s in steps if s.day >= BEFORE])
+        made.make([s for s in steps if s.day == BEFORE])
+        made.make([Step(SYMBOL, BEFORE, beside(primary(SYMBOL, {}))), Step(SYMBOL, BEFORE, bars)])
+        made.make([s for s in steps if s.day == DAY])
         yield made
     load.cache_clear()
 
@@ -129,7 +131,8 @@ def test_mean_reversion_is_whole_but_for_a_month_of_funding_and_a_second_mark(wo
 
 def test_the_metadata_states_what_decides_money(world: World) -> None:
     told = world.said[V6, DAY]["settings"]
-    assert told["taker_fee_bps"] == {"coinbase": 60.0, "kraken": 26.0, "binance": 10.0}
+    assert told["taker_fee_bps"] == {"coinbase": 60.0, "kraken": 26.0}
+    assert told["book_venues"] == ["coinbase", "kraken"], "Binance's fee is not stated"
     assert told["funding_venues"] == world.said[REVERSION, DAY]["settings"]["funding_venues"]
 
 

@@ -7,6 +7,7 @@ import polars as pl
 
 from crpbot_dagster import instruments, settings
 from crpbot_dagster.assets.bars import ticks as tapes
+from crpbot_dagster.assets.bars.derivatives import CARRIED, with_intervals
 from crpbot_dagster.assets.bars.derivatives import derivatives_1m as minutes_of
 from crpbot_dagster.assets.bars.fx import fx_1m as price_of_usdt
 from crpbot_dagster.assets.bars.volume_buckets import bucket_volume
@@ -17,13 +18,14 @@ from crpbot_dagster.resources.lake import ANSWERED, Built, Lake
 from crpbot_dagster.tables import TABLES, TICKS
 
 PERPETUAL, LIQUIDATIONS, FUNDING = "raw/tardis_derivatives", "raw/tardis_liquidations", "raw/funding_rates"
+STATED = ("ts_received", "funding_ts", *CARRIED)
 
 
-def settled(rates: pl.DataFrame, venue: str) -> tuple[pl.LazyFrame, int]:
-    """Return a venue's rows of ``raw/funding_rates`` as statements of when they were known, and its interval, h."""
-    own = rates.filter(pl.col("venue") == venue).sort("ts")
-    statements = own.select(pl.col("available_ts").alias("ts_exchange"), pl.col("rate_frac").alias("funding_rate"))
-    return statements.lazy(), int(own["interval_h"][-1])
+def settled(rates: pl.DataFrame, venue: str) -> pl.LazyFrame:
+    """Return a venue's rows of ``raw/funding_rates`` as statements of when they were known, each with its interval."""
+    own = rates.lazy().filter(pl.col("venue") == venue).sort("ts")
+    names = {"ts_exchange": "available_ts", "funding_rate": "rate_frac", "funding_interval_h": "interval_h"}
+    return own.select(pl.col(column).alias(name) for name, column in names.items())
 
 
 @table_asset(
@@ -36,7 +38,7 @@ def derivatives_1m(context: dg.AssetExecutionContext, lake: Lake) -> Built:
     """One row per minute and venue: the perpetual's mark, index, funding, open interest and liquidations.
 
     Reads the day and the day before. A venue that only settles its funding has no other column; a source that did not
-    answer has no rows.
+    answer has no rows, and without the perpetual's own figures the day is partial.
     """
     symbol, day = split(context.partition_key)
     before = day - timedelta(days=1)
@@ -45,19 +47,20 @@ def derivatives_1m(context: dg.AssetExecutionContext, lake: Lake) -> Built:
     made = []
     if has[PERPETUAL]:
         venue = instruments.PERPETUALS
-        said = lake.scan(PERPETUAL, symbol, before, day).sort("day", "seq")
+        said = lake.scan(PERPETUAL, symbol, before, day).select("day", "seq", *STATED).sort("day", "seq")
         forced = lake.scan(LIQUIDATIONS, symbol, day, day).sort("seq") if has[LIQUIDATIONS] else None
-        minutes = minutes_of(said, forced, day, instruments.FUNDING_INTERVAL_H[venue], "received")
-        made.append(_told(minutes, venue, "tardis", "received"))
+        timed = with_intervals(said, "received", instruments.FUNDING_INTERVAL_H[venue])
+        made.append(_told(minutes_of(timed, forced, day, "received"), venue, "tardis", "received"))
     if has[FUNDING]:
         rates = lake.scan(FUNDING, symbol, before, day).collect()
         for venue in rates.filter(pl.col("day") == day)["venue"].unique().sort():
-            statements, hours = settled(rates, venue)
-            made.append(_told(minutes_of(statements, None, day, hours, "exchange"), venue, "funding", "exchange"))
+            minutes = minutes_of(settled(rates, venue), None, day, "exchange")
+            made.append(_told(minutes, venue, "funding", "exchange"))
     if not made:
         return Built(TABLES["bars/derivatives_1m"].empty(), "missing", "none", notes={"answers": states})
     frame = pl.concat(made).with_columns(pl.lit(symbol).alias("symbol"), pl.lit(day).alias("day"))
-    return Built(frame, "complete", ", ".join(frame["source"].unique().sort()), notes={"answers": states})
+    state = "complete" if states[PERPETUAL] == "complete" else "partial"
+    return Built(frame, state, ", ".join(frame["source"].unique().sort()), notes={"answers": states})
 
 
 def _told(minutes: pl.DataFrame, venue: str, source: str, clock: str) -> pl.DataFrame:

@@ -1,7 +1,8 @@
 """What a venue states of its perpetual, and its liquidations, to one row per minute (docs/conventions.md).
 
 A value is carried for minutes, funding for hours, and no further: what is older is null, and the row says that it is
-stale. Not here: funding over venues (``features/perpetuals.py``), wiring (``assets.py``).
+stale. And what funding is over venues, which the daily bar and the features read. Not here: basis and liquidations over
+venues (``features/perpetuals.py``), wiring (``assets_derived.py``).
 """
 
 from collections.abc import Mapping
@@ -25,26 +26,64 @@ FRESH_US = 2 * MINUTE_US  # docs/conventions.md: older makes the row stale; fund
 ALIVE_US = 10 * MINUTE_US  # a feed that said something within this time would have said that there was a liquidation
 NEVER = np.iinfo(np.int64).max
 BPS, FUNDING_HOURS, VENUES_NEEDED = 1e4, 8, 2  # docs/conventions.md: the median of at least two venues, per 8 hours
+INTERVALS_H = (1, 4, 8)  # docs/conventions.md: hours between two payments of funding
+EARLY_US = MINUTE_US  # so much before a payment a venue may already name the next one
+
+Floats = NDArray[np.float64]
+
+
+def with_intervals(statements: pl.LazyFrame, clock: Clock, assumed_h: int) -> pl.LazyFrame:
+    """Return the statements with the hours between two payments of funding, as the payments they announce tell.
+
+    An interval fits when the next payment is a multiple of it from midnight, lies no further ahead than it, and lies a
+    multiple of it behind the payment announced before. The one that fits is it; null when none does or several do.
+
+    Parameters
+    ----------
+    statements : ts_exchange or ts_received, funding_ts (the next payment)
+        In time order. Each row reads itself and earlier ones.
+    assumed_h : 1, 4 or 8
+        What a venue is known for, where it does not name its next payment.
+
+    Returns
+    -------
+    The same rows with ``funding_interval_h`` (hours).
+
+    Source
+    ------
+    Ours: a venue may change the interval of a contract from one payment to the next, so none is assumed.
+    """
+    next_payment = pl.col("funding_ts")
+    said = statements.with_columns(next_payment.forward_fill())
+    said = said.with_columns(next_payment.rle_id().alias("payment"), next_payment.shift(1).alias("before"))
+    at = next_payment.dt.epoch("us")
+    ahead = at - pl.col(f"ts_{clock}").min().over("payment").dt.epoch("us")
+    passed = at - pl.col("before").first().over("payment").dt.epoch("us")
+
+    def fits(hours: int) -> pl.Expr:
+        length = hours * HOUR_US
+        follows = (passed > 0) & (passed % length == 0)
+        return (at % length == 0) & follows.fill_null(value=True) & (ahead <= length + EARLY_US)
+
+    found = pl.sum_horizontal(fits(h).cast(pl.Int64) * h for h in INTERVALS_H)
+    interval = pl.when(at.is_null()).then(assumed_h).when(found.is_in(INTERVALS_H)).then(found)
+    return said.with_columns(interval.cast(pl.Float64).alias("funding_interval_h")).drop("payment", "before")
 
 
 def derivatives_1m(
-    statements: pl.LazyFrame,
-    liquidations: pl.LazyFrame | None,
-    day: date,
-    funding_interval_h: int | None,
-    clock: Clock,
+    statements: pl.LazyFrame, liquidations: pl.LazyFrame | None, day: date, clock: Clock
 ) -> pl.DataFrame:
     """Return 1,440 rows of ``day``: what was last stated before each minute's end, and the minute's liquidations.
 
     Parameters
     ----------
-    statements : ts_exchange or ts_received, any of mark_price, index_price, funding_rate, open_interest
+    statements : ts_exchange or ts_received, any of mark_price, index_price, funding_rate with funding_interval_h (hours
+        that the rate is for), open_interest
         Of the day and the day before, in file order; a null is not a statement, an absent column is never stated.
-        Settled funding rates are statements made at the settlement.
+        Settled funding rates are statements made at the settlement. A rate whose interval is null has none, and is
+        stale after 8 hours as it is null.
     liquidations : the same clock, side (of the order: buy or sell), price (USD), amount (coin)
         None when the source has no such feed: the sums are null, not 0.
-    funding_interval_h : 1, 4 or 8
-        As the venue states; None when it is not known, then funding is stale after 8 hours as it is null.
     clock : received or exchange
         The clock that cuts the minutes.
 
@@ -57,15 +96,18 @@ def derivatives_1m(
     columns: dict[str, pl.Series] = {}
     stale = np.zeros(len(ends), np.bool_)
     since = grid["ts"][0] - timedelta(days=1)
-    said = statements.filter(pl.col(f"ts_{clock}") >= since).collect().sort(f"ts_{clock}", maintain_order=True)
+    read = [c for c in (*CARRIED, "funding_interval_h") if c in statements.collect_schema()]
+    after = statements.select(f"ts_{clock}", *read).filter(pl.col(f"ts_{clock}") >= since)
+    said = after.collect().sort(f"ts_{clock}", maintain_order=True)
     newest = np.full(len(ends), NEVER)
+    hours, _ = _last_before(said, "funding_rate", clock, ends, "funding_interval_h")
     for stated, (name, limit) in CARRIED.items():
         value, age = _last_before(said, stated, clock, ends)
         columns[name] = pl.Series(np.where(age <= limit, value, np.nan), nan_to_null=True)
-        fresh = (funding_interval_h or 8) * HOUR_US if stated == "funding_rate" else FRESH_US
+        fresh = np.where(hours > 0, hours, 8) * HOUR_US if stated == "funding_rate" else FRESH_US
         stale |= (age > fresh) & (age != NEVER)
         newest = np.minimum(newest, age)
-    interval = pl.Series([funding_interval_h] * len(ends), dtype=pl.Float64)
+    interval = pl.Series(hours, nan_to_null=True).set(columns["funding_rate"].is_null(), None)
     return grid.with_columns(
         columns["mark"].alias("mark"),
         columns["index"].alias("index"),
@@ -78,16 +120,18 @@ def derivatives_1m(
 
 
 def _last_before(
-    said: pl.DataFrame, name: str, clock: Clock, ends: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return the last value stated strictly before each of ``ends`` and its age in µs, NEVER where there is none."""
-    if name not in said.columns:
+    said: pl.DataFrame, name: str, clock: Clock, ends: NDArray[np.int64], beside: str | None = None
+) -> tuple[Floats, NDArray[np.int64]]:
+    """Return the last value stated strictly before each of ``ends`` and its age in µs, NEVER where there is none.
+
+    With ``beside`` the value that this column has where ``name`` was stated.
+    """
+    wanted = beside or name
+    known = said.drop_nulls(name) if {name, wanted} <= set(said.columns) else said.clear()
+    if known.is_empty():
         return np.full(len(ends), np.nan), np.full(len(ends), NEVER)
-    known = said.drop_nulls(name)
-    when, value = known[f"ts_{clock}"].dt.epoch("us").to_numpy(), known[name].cast(pl.Float64).to_numpy()
+    when, value = known[f"ts_{clock}"].dt.epoch("us").to_numpy(), known[wanted].cast(pl.Float64).to_numpy()
     at = np.searchsorted(when, ends, "left") - 1
-    if len(when) == 0:
-        return np.full(len(ends), np.nan), np.full(len(ends), NEVER)
     return np.where(at >= 0, value[at], np.nan), np.where(at >= 0, ends - when[at], NEVER)
 
 
@@ -113,13 +157,28 @@ def _liquidated(
     return joined[names[0]].fill_null(quiet), joined[names[1]].fill_null(quiet)
 
 
+def funding_bps_8h(rate: Floats, hours: Floats) -> Floats:
+    """Return funding rates scaled from their interval to eight hours, bps; NaN without an interval, any shape."""
+    return np.divide(BPS * rate * FUNDING_HOURS, hours, out=np.full(rate.shape, np.nan), where=hours > 0)
+
+
+def middle(x: Floats, need: int) -> Floats:
+    """Return the median over the valid of float64[venues, rows], NaN with fewer than ``need``."""
+    ranked, n = np.sort(x, axis=0), (~np.isnan(x)).sum(axis=0)
+    low, high = (np.take_along_axis(ranked, at[None], axis=0)[0] for at in (np.maximum(n - 1, 0) // 2, n // 2 % len(x)))
+    return np.where(n >= need, (low + high) / 2, np.nan)
+
+
 def funding_mean(minutes: pl.DataFrame, venues: Mapping[str, str]) -> float | None:
     """Return the mean over a day's minutes of the median funding over ``venues`` (venue → source), bps per 8 h.
 
     Minutes with a rate of fewer than two venues are left out; None when no minute is left.
     """
-    told = pl.any_horizontal((pl.col("venue") == v) & (pl.col("source") == s) for v, s in venues.items())
-    rate = BPS * pl.col("funding_rate") * FUNDING_HOURS / pl.col("funding_interval_h")
-    by_minute = minutes.filter(told).select("ts", rate=rate).drop_nulls().group_by("ts", maintain_order=True)
-    medians = by_minute.agg(pl.col("rate").median(), pl.len()).filter(pl.col("len") >= VENUES_NEEDED).sort("ts")
-    return float(medians["rate"].mean()) if medians.height else None  # type: ignore[arg-type]
+    grid, rates = minutes.select("ts").unique().sort("ts"), []
+    for venue, source in venues.items():
+        own = minutes.filter(pl.col("venue") == venue, pl.col("source") == source)
+        rows = grid.join(own, on="ts", how="left", maintain_order="left")
+        told = (rows[c].cast(pl.Float64).to_numpy() for c in ("funding_rate", "funding_interval_h"))
+        rates.append(funding_bps_8h(*told))
+    medians = middle(np.vstack(rates), VENUES_NEEDED)
+    return None if np.isnan(medians).all() else float(np.nanmean(medians))

@@ -8,8 +8,7 @@ from datetime import date, timedelta
 
 import polars as pl
 
-from crpbot_dagster.assets.raw.deribit import CURRENCIES, hours_of
-from crpbot_dagster.assets.raw.option_surface import summarised
+from crpbot_dagster.assets.raw.option_surface import CURRENCIES, hours_of, summarised
 from crpbot_dagster.tables.bars_slow import MACRO_SERIES
 from crpbot_dagster.tables.schema import UTC_US
 
@@ -17,6 +16,7 @@ OBS_DAY = pl.col("day").alias("obs_day")
 HASH_RATE_SOURCE = "blockchain"  # mempool.space's estimate is there to check it by
 SURFACE = ("put_oi", "call_oi", "skew_25d_frac")
 PER_CENT = 100.0
+KNOWN_SHARE = 0.9  # ours: once so many options are no news, the sum over them is that of the currency
 
 
 def coin_1d(market: pl.DataFrame, coins: pl.DataFrame) -> pl.DataFrame:
@@ -89,7 +89,8 @@ def surface_1h(chain: pl.LazyFrame, day: date) -> pl.DataFrame:
 
     Returns
     -------
-    currency, hour, put_oi, call_oi (coin), skew_25d_frac.
+    currency, hour, put_oi, call_oi (coin), skew_25d_frac. Sums are null while too few options are known to be all: less
+    than 90 % of those that live and were seen since 00:00 were seen before the hour and state their open interest.
     """
     hour = pl.col("ts_received").dt.truncate("1h").alias("hour")
     currency = pl.col("instrument").str.extract("^([A-Z]+)-").alias("currency")
@@ -109,6 +110,7 @@ def surface_1h(chain: pl.LazyFrame, day: date) -> pl.DataFrame:
             pl.col("underlying_price").alias("forward"),
         )
         .collect(engine="streaming")
+        .with_columns(pl.col("hour").min().over("instrument").alias("first"))
     )
     rows = []
     for name, start in hours_of(day, CURRENCIES).select("currency", "hour").iter_rows():
@@ -120,7 +122,10 @@ def surface_1h(chain: pl.LazyFrame, day: date) -> pl.DataFrame:
         )
         if held.is_empty():
             continue
-        interest = [held.filter(side)["open_interest"].sum() for side in (pl.col("is_put"), ~pl.col("is_put"))]
+        known = held.filter(pl.col("first") < start, pl.col("open_interest").is_not_null()).height
+        is_whole = known >= KNOWN_SHARE * held.height
+        sides = (pl.col("is_put"), ~pl.col("is_put"))
+        interest = [held.filter(side)["open_interest"].sum() if is_whole else None for side in sides]
         priced = held.filter(pl.col("iv") > 0, pl.col("forward") > 0)
         skew = summarised(priced, end)["skew_25d_frac"] if priced.height else None
         rows.append((name, start, *interest, skew))

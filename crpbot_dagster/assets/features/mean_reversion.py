@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from crpbot_dagster.assets.features import perpetuals, reversion, slow
+from crpbot_dagster.assets.bars.derivatives import VENUES_NEEDED, funding_bps_8h, middle
+from crpbot_dagster.assets.features import reversion, slow
 from crpbot_dagster.assets.features.inputs import Inputs
 from crpbot_dagster.assets.features.market_calendar import (
     MINUTE_US,
@@ -20,25 +21,24 @@ from crpbot_dagster.assets.features.market_calendar import (
     minute_of_day,
 )
 from crpbot_dagster.assets.features.microstructure import BPS, kyle_lambda, log_ratio, volume_weighted_price
+from crpbot_dagster.assets.features.perpetuals import basis_bps, columns_of, liquidation_imbalance, of_venues
 from crpbot_dagster.assets.features.price import arrays, as_frame, bollinger_bands, relative_strength_index
-from crpbot_dagster.assets.features.technical import (
-    annualised,
-    average_directional_index,
-    directional_movement,
-    mean,
-    total,
-)
+from crpbot_dagster.assets.features.technical import average_directional_index, directional_movement
 from crpbot_dagster.assets.features.windows import (
     Floats,
+    annualised,
     ema,
     lag,
+    mean,
     needed,
     ratio,
     share,
+    total,
     window_mean,
     window_slope_of,
     window_sum,
 )
+from crpbot_dagster.assets.features.windows import zscore as _z
 from crpbot_dagster.tables.features import READ_FROM
 from crpbot_dagster.tables.features_mr import MEAN_REVERSION, MR_FEATURES, MR_FLAGS
 from crpbot_dagster.tables.schema import Column
@@ -57,9 +57,9 @@ class MRSettings:
     funding_venues: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        if len(self.funding_venues) < perpetuals.VENUES_NEEDED:
+        if len(self.funding_venues) < VENUES_NEEDED:
             named = ", ".join(self.funding_venues) or "none"
-            raise ValueError(f"funding needs at least {perpetuals.VENUES_NEEDED} venues, got {named}")
+            raise ValueError(f"funding needs at least {VENUES_NEEDED} venues, got {named}")
 
 
 def build(inputs: Inputs, settings: MRSettings) -> pl.DataFrame:
@@ -106,7 +106,7 @@ def build(inputs: Inputs, settings: MRSettings) -> pl.DataFrame:
 
 
 def absent(inputs: Inputs, settings: MRSettings) -> dict[str, str]:
-    """Return the features that are null throughout because a source is not there, and the table it would be in."""
+    """Return the features that are null throughout because of what ``inputs`` lacks: the table, or the empty column."""
     venues = [v for v in settings.funding_venues if v in inputs.derivatives]
     days = slow.observations(inputs.slow.get("D"), "D", {"symbol": settings.symbol})
     missing = {
@@ -115,17 +115,20 @@ def absent(inputs: Inputs, settings: MRSettings) -> dict[str, str]:
         "V": inputs.buckets is None,
         "D": days is None,
     }
+    empty = {f"T.{name}" for name in inputs.trades.columns if inputs.trades[name].is_null().all()}
 
     def lacks(column: Column) -> str:
         for read in column.reads:
             letter, _, name = read.partition(".")
-            least = 1 if name.startswith(("liq_", "is_stale")) else perpetuals.VENUES_NEEDED
+            least = 1 if name.startswith(("liq_", "is_stale")) else VENUES_NEEDED
             told = [v for v in venues if name in inputs.derivatives[v] and inputs.derivatives[v][name].count()]
             if len(told) < least if letter == "X:*" else missing.get(letter, False):
                 return READ_FROM[letter[0]]
+            if read in empty:
+                return f"{read} has no value"
         return ""
 
-    return {c.name: table for c in MEAN_REVERSION.features if (table := lacks(c))}
+    return {c.name: why for c in MEAN_REVERSION.features if (why := lacks(c))}
 
 
 def vpin(ts: pl.Series, buckets: pl.DataFrame | None) -> Floats:
@@ -165,52 +168,42 @@ def jump_statistic(returns: Floats, w: int) -> tuple[Floats, Floats]:
     return bipower, ratio(1 - ratio(bipower, realised), spread)
 
 
-def _z(x: Floats, w: int) -> Floats:
-    return np.asarray(reversion.window_z(x, w, needed(w)))
-
-
 def _log(x: Floats) -> Floats:
     return np.log(x, out=np.full(len(x), np.nan), where=x > 0)
-
-
-def _from(frame: pl.DataFrame | None, rows: int, *names: str) -> tuple[Floats, ...]:
-    """Return columns as arrays; of an absent source, all missing."""
-    return tuple(np.full(rows, np.nan) for _ in names) if frame is None else arrays(frame, *names)
 
 
 def _flow_and_book(inputs: Inputs) -> dict[str, Floats]:
     trades, rows = inputs.trades, inputs.trades.height
     c: dict[str, Floats] = {}
-    (c["imbalance"],) = _from(inputs.book, rows, "imbalance_5_tw")
+    (c["imbalance"],) = columns_of(inputs.book, rows, "imbalance_5_tw")
     c["imbalance_ma5"] = mean(c["imbalance"], 5)
-    c["spread_bps"], c["effective_spread_bps"], c["price_impact_bps_5s"] = _from(
+    c["spread_bps"], c["effective_spread_bps"], c["price_impact_bps_5s"] = columns_of(
         inputs.book, rows, "spread_bps_tw", "eff_spread_bps", "impact_5s_bps"
     )
     bought, sold, volume, count = arrays(trades, "buy_volume", "sell_volume", "volume", "trade_count_n")
     bought_usd, sold_usd, value = arrays(trades, "buy_volume_usd", "sell_volume_usd", "volume_usd")
     c["aggressor_flow"] = bought - sold
     c["flow_zscore"] = _z(c["aggressor_flow"], 60)
-    for k in (1, 10, 25):
-        bid, ask = _from(inputs.book, rows, f"bid_depth_{k}", f"ask_depth_{k}")
-        c[f"ob_imbalance_{k}"] = share(bid, ask)
-    c["depth_z_4h"] = _z(_log(bid + ask), 240)  # the last of the three: 25 levels
-    flow, depth, removed = _from(inputs.book, rows, "ofi_coin", "depth_1_tw", "remove_coin")
+    depths = {k: columns_of(inputs.book, rows, f"bid_depth_{k}", f"ask_depth_{k}") for k in (1, 10, 25)}
+    c |= {f"ob_imbalance_{k}": share(bid, ask) for k, (bid, ask) in depths.items()}
+    c["depth_z_4h"] = _z(_log(depths[25][0] + depths[25][1]), 240)
+    flow, depth, removed = columns_of(inputs.book, rows, "ofi_coin", "depth_1_tw", "remove_coin")
     c["ofi_1m"] = ratio(flow, depth)
     c["ofi_15m"] = ratio(total(flow, 15), mean(depth, 15))
-    ups, downs = _from(inputs.book, rows, "best_ask_up_n", "best_bid_down_n")
+    ups, downs = columns_of(inputs.book, rows, "best_ask_up_n", "best_bid_down_n")
     c["queue_depletion_asym_15m"] = share(total(ups, 15), total(downs, 15))
     c["queue_cancel_frac_15m"] = np.maximum(0.0, 1 - ratio(total(volume, 15), total(removed, 15)))
     c["trade_flow_net_ratio_15m"] = share(total(bought_usd, 15), total(sold_usd, 15))
     c["trade_size_z_1h"] = _z(_log(ratio(value, count)), 60)
     c["trade_count_z_1h"] = _z(np.log(1 + count), 60)
-    (mid,) = _from(inputs.book, rows, "mid")
+    (mid,) = columns_of(inputs.book, rows, "mid")
     c["kyle_lambda_30m"] = kyle_lambda(mid, bought_usd, sold_usd, 30)
     return c
 
 
 def _prices(inputs: Inputs) -> dict[str, Floats]:
     high, low, close, value, volume = arrays(inputs.trades, "high", "low", "close", "volume_usd", "volume")
-    microprice, mid = _from(inputs.book, len(close), "microprice", "mid")
+    microprice, mid = columns_of(inputs.book, len(close), "microprice", "mid")
     c: dict[str, Floats] = {}
     c["vwap_dev_bps_4h"] = BPS * log_ratio(close, volume_weighted_price(value, volume, 240))
     c["ema_dev_bps_60m"] = BPS * log_ratio(close, ema(close, 60))
@@ -222,7 +215,7 @@ def _prices(inputs: Inputs) -> dict[str, Floats]:
 
 
 def _reversion(inputs: Inputs) -> dict[str, Floats]:
-    (mid,) = _from(inputs.book, inputs.trades.height, "mid")
+    (mid,) = columns_of(inputs.book, inputs.trades.height, "mid")
     x, m1 = _log(mid), log_ratio(mid, lag(mid, 1))
     c: dict[str, Floats] = {}
     c["price_zscore_60min"], c["price_zscore_240min"] = _z(x, 60), _z(x, 240)
@@ -239,7 +232,7 @@ def _reversion(inputs: Inputs) -> dict[str, Floats]:
 
 
 def _volatility(inputs: Inputs) -> dict[str, Floats]:
-    (mid,) = _from(inputs.book, inputs.trades.height, "mid")
+    (mid,) = columns_of(inputs.book, inputs.trades.height, "mid")
     m1 = log_ratio(mid, lag(mid, 1))
     c: dict[str, Floats] = {"realized_vol_60min": annualised(mean(m1**2, 60))}
     bipower, c["jump_z_4h"] = jump_statistic(m1, 240)
@@ -252,7 +245,7 @@ def _volatility(inputs: Inputs) -> dict[str, Floats]:
 
 def _partner(inputs: Inputs) -> dict[str, Floats]:
     rows, need = inputs.trades.height, needed(240)
-    (mid,), (other,) = _from(inputs.book, rows, "mid"), _from(inputs.partner_book, rows, "mid")
+    (mid,), (other,) = columns_of(inputs.book, rows, "mid"), columns_of(inputs.partner_book, rows, "mid")
     m1, p1 = log_ratio(mid, lag(mid, 1)), log_ratio(other, lag(other, 1))
     beta = np.asarray(window_slope_of(m1, p1, 240, need))
     leads = reversion.window_correlation(m1, lag(p1, 1), 240, need)
@@ -269,25 +262,19 @@ def _partner(inputs: Inputs) -> dict[str, Floats]:
 def _derivatives(inputs: Inputs, settings: MRSettings) -> dict[str, Floats]:
     ts = inputs.trades["ts"]
 
-    def told(name: str) -> perpetuals.Venues:
-        """One column of every funding venue, float64[venues, rows]."""
-        frames = (inputs.derivatives.get(v) for v in settings.funding_venues)
-        return np.vstack([_from(f, len(ts), name)[0] for f in frames])
+    def told(name: str) -> Floats:
+        return of_venues(inputs.derivatives, settings.funding_venues, len(ts), name)
 
-    rates = perpetuals.funding_bps_8h(told("funding_rate"), told("funding_interval_h"))
-    funding = perpetuals.middle(rates, perpetuals.VENUES_NEEDED)
-    basis = perpetuals.middle(perpetuals.basis_bps(told("mark"), told("index")), perpetuals.VENUES_NEEDED)
+    funding = middle(funding_bps_8h(told("funding_rate"), told("funding_interval_h")), VENUES_NEEDED)
+    basis = middle(basis_bps(told("mark"), told("index")), VENUES_NEEDED)
     countdown = funding_countdown(ts)
     days = slow.observations(inputs.slow.get("D"), "D", {"symbol": settings.symbol})
-    usual = slow.over_arrivals(microseconds(ts), slow.usual_funding, days)
-    nothing = np.full(len(ts), np.nan)
-    mean_, spread = usual.get("funding_mean", nothing), usual.get("funding_std", nothing)
     return {
         "funding_rate_bps_8h": funding,
-        "funding_z_30d": ratio(funding - mean_, spread),
+        "funding_z_30d": slow.funding_zscore(microseconds(ts), funding, days),
         "basis_bps": basis,
         "funding_countdown_frac": countdown,
         "funding_parity_dev_bps": basis - funding * countdown,
-        "liq_imbalance_1h": perpetuals.liquidation_imbalance(told("liq_buy_usd"), told("liq_sell_usd"), 60),
+        "liq_imbalance_1h": liquidation_imbalance(told("liq_buy_usd"), told("liq_sell_usd"), 60),
         "is_stale_derivatives": np.fmax.reduce(told("is_stale"), axis=0),
     }

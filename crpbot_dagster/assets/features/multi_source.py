@@ -12,15 +12,16 @@ from itertools import permutations
 import numpy as np
 import polars as pl
 
+from crpbot_dagster.assets.bars.derivatives import VENUES_NEEDED, funding_bps_8h, middle
 from crpbot_dagster.assets.features import slow
 from crpbot_dagster.assets.features.inputs import Inputs
 from crpbot_dagster.assets.features.market_calendar import clock_columns, microseconds
 from crpbot_dagster.assets.features.microstructure import BPS, amihud, log_ratio, volume_weighted_price
-from crpbot_dagster.assets.features.perpetuals import VENUES_NEEDED, basis_bps, funding_bps_8h, middle
+from crpbot_dagster.assets.features.perpetuals import basis_bps, columns_of, of_venues
 from crpbot_dagster.assets.features.price import arrays, as_frame
 from crpbot_dagster.assets.features.slow import Observations, over_arrivals, stale
-from crpbot_dagster.assets.features.technical import extremes, mean, technical_columns, total
-from crpbot_dagster.assets.features.windows import FLAT, Floats, lag, needed, ratio, window_mean, window_std
+from crpbot_dagster.assets.features.technical import extremes, technical_columns
+from crpbot_dagster.assets.features.windows import FLAT, Floats, lag, mean, ratio, total, zscore
 from crpbot_dagster.tables.features_v6 import STALE_FLAGS, V6_FEATURES
 
 PRICE_VENUES_NEEDED = 3
@@ -73,7 +74,7 @@ class _Venues:
         return self.inputs.book if venue == self.settings.primary_venue else self.inputs.venue_books.get(venue)
 
     def column(self, frame: pl.DataFrame | None, name: str) -> Floats:
-        return np.full(self.inputs.trades.height, np.nan) if frame is None else arrays(frame, name)[0]
+        return columns_of(frame, self.inputs.trades.height, name)[0]
 
     def usd(self, venue: str) -> Floats:
         """Return what one unit of the venue's quote currency is worth in USD."""
@@ -83,8 +84,7 @@ class _Venues:
 
     def perpetuals(self, name: str) -> Floats:
         """One column of every funding venue, float64[venues, rows]."""
-        frames = (self.inputs.derivatives.get(v) for v in self.settings.funding_venues)
-        return np.vstack([self.column(f, name) for f in frames])
+        return of_venues(self.inputs.derivatives, self.settings.funding_venues, self.inputs.trades.height, name)
 
 
 def venue_range(x: Floats, need: int) -> Floats:
@@ -104,11 +104,6 @@ def dispersion(x: Floats, need: int) -> Floats:
     spread = np.sqrt(np.nansum((x - centre) ** 2, axis=0) / count)
     spread = np.where(spread <= FLAT * np.fmax.reduce(np.abs(x), axis=0), 0.0, spread)
     return np.where(n >= need, spread, np.nan)
-
-
-def zscore(x: Floats, w: int) -> Floats:
-    """Return ``z_w(x)``: the distance from the mean of ``w`` rows in their standard deviations, own row included."""
-    return ratio(x - window_mean(x, w, needed(w)), window_std(x, w, needed(w), 1))
 
 
 def corwin_schultz_spread(high: Floats, low: Floats) -> Floats:
@@ -222,13 +217,13 @@ def slow_columns(ts: pl.Series, tables: Mapping[str, Observations | None]) -> di
     us = microseconds(ts)
     rules = (
         (slow.coin, "C"), (slow.dominance, "G"), (slow.sentiment, "S"), (slow.page_views, "wiki"), (slow.social, "A"),
-        (slow.developers, "H"), (slow.network, "N"), (slow.options, "O"), (slow.usual_funding, "D"),
-        (slow.highest, "D"),
+        (slow.developers, "H"), (slow.network, "N"), (slow.traded_options, "O"), (slow.highest, "D"),
     )  # fmt: skip
-    made: dict[str, Floats] = {}
+    made = slow.as_of(us, tables)
     for rule, name in rules:
         made |= over_arrivals(us, rule, tables[name])
-    made |= over_arrivals(us, slow.variance_premium, tables["O"], tables["D of options"])
+    implied = tables["O"] and tables["O"].having("dvol_frac")
+    made |= over_arrivals(us, slow.variance_premium, implied, tables["D of options"])
     for name, series in (("corr_spx_30d", "SP500"), ("corr_dxy_30d", "DTWEXBGS")):
         made |= over_arrivals(us, slow.correlation_with(name), tables[series], tables["D"])
     return made
@@ -237,15 +232,18 @@ def slow_columns(ts: pl.Series, tables: Mapping[str, Observations | None]) -> di
 def staleness(venues: _Venues, tables: Mapping[str, Observations | None]) -> dict[str, Floats]:
     """Return the eight staleness flags; NaN where there is nothing to be stale."""
     us = microseconds(venues.inputs.trades["ts"])
+    of_slow = {
+        "is_stale_options": ("O",),
+        "is_stale_coin": ("C", "G"),
+        "is_stale_sentiment": ("S",),
+        "is_stale_attention": ("A", "wiki"),
+        "is_stale_developer": ("H",),
+        "is_stale_slow": ("N", "SP500", "DTWEXBGS"),
+    }
     return {
         "is_stale_derivatives": np.fmax.reduce(venues.perpetuals("is_stale"), axis=0),
         "is_stale_fx": venues.column(venues.inputs.fx, "is_stale"),
-        "is_stale_options": stale(us, tables["O"]),
-        "is_stale_coin": stale(us, tables["C"], tables["G"]),
-        "is_stale_sentiment": stale(us, tables["S"]),
-        "is_stale_attention": stale(us, tables["A"], tables["wiki"]),
-        "is_stale_developer": stale(us, tables["H"]),
-        "is_stale_slow": stale(us, tables["N"], tables["SP500"], tables["DTWEXBGS"]),
+        **{flag: stale(us, *slow.values_of(tables, *names)) for flag, names in of_slow.items()},
     }
 
 
@@ -269,12 +267,15 @@ def _absent_reads(inputs: Inputs, settings: V6Settings) -> dict[str, str]:
             found[f"T:{name}"] = f"no trades of {venue}"
     too_few("T:*", settings.price_venues, usable(settings.price_venues, venues.trades), PRICE_VENUES_NEEDED)
     too_few("B:*", settings.book_venues, usable(settings.book_venues, venues.book), VENUES_NEEDED)
+    if len(settings.book_venues) < VENUES_NEEDED:
+        found["B:*"] = "no taker fee is stated for two venues with a book: CRPBOT_TAKER_FEE_BPS"
     perpetuals = [v for v in settings.funding_venues if v in inputs.derivatives]
     too_few("X:*", settings.funding_venues, perpetuals, VENUES_NEEDED)
     for name, need in (
         ("mark", VENUES_NEEDED),
         ("index", VENUES_NEEDED),
         ("funding_rate", VENUES_NEEDED),
+        ("funding_interval_h", VENUES_NEEDED),
         ("open_interest", 1),
     ):
         told = [v for v in perpetuals if inputs.derivatives[v][name].count()]
@@ -337,8 +338,7 @@ def build(inputs: Inputs, settings: V6Settings) -> pl.DataFrame:
     made = price_volume(venues) | technical_columns(inputs.trades) | across_venues(venues)
     made |= slow_columns(ts, tables) | clock_columns(ts) | staleness(venues, tables)
     nothing = np.full(len(ts), np.nan)
-    scale = made.get("funding_mean", nothing), made.get("funding_std", nothing)
-    made["funding_z_30d"] = ratio(made["funding_rate_bps_8h"] - scale[0], scale[1])
+    made["funding_z_30d"] = slow.funding_zscore(microseconds(ts), made["funding_rate_bps_8h"], tables["D"])
     made["high_dist_log_365d"] = log_ratio(arrays(inputs.trades, "close")[0], made.get("year_high", nothing))
     columns = V6_FEATURES + STALE_FLAGS
     order = tuple(c.name for c in columns)

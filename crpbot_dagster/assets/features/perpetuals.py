@@ -1,33 +1,32 @@
-"""What perpetual contracts say over venues: funding, basis, liquidations (docs/conventions.md).
+"""What perpetual contracts say over venues: basis and liquidations; and their columns, venue by venue.
 
 Values come as float64[venues, rows], NaN where a venue has none. What a premium means is He, Manela, Ross & von Wachter
 (2022), "Fundamentals of Perpetual Futures", https://arxiv.org/abs/2212.06888
-Not here: the minutes of one venue (``bars/derivatives.py``), which venues count (the settings of a set).
+Not here: the minutes of one venue and the funding of several (``bars/derivatives.py``), which venues count (the
+settings of a set).
 """
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from crpbot_dagster.assets.features.microstructure import BPS, log_ratio
-from crpbot_dagster.assets.features.technical import total
-from crpbot_dagster.assets.features.windows import Floats, ratio
-
-VENUES_NEEDED = 2  # a pair to trade between, a median to form
-FUNDING_HOURS = 8
+from crpbot_dagster.assets.features.price import arrays
+from crpbot_dagster.assets.features.windows import Floats, ratio, total
 
 Venues = NDArray[np.float64]
 
 
-def middle(x: Venues, need: int) -> Floats:
-    """Return the median over the valid of float64[venues, rows], NaN with fewer than ``need``."""
-    ranked, n = np.sort(x, axis=0), (~np.isnan(x)).sum(axis=0)
-    low, high = (np.take_along_axis(ranked, at[None], axis=0)[0] for at in (np.maximum(n - 1, 0) // 2, n // 2 % len(x)))
-    return np.where(n >= need, (low + high) / 2, np.nan)
+def columns_of(frame: pl.DataFrame | None, rows: int, *names: str) -> tuple[Floats, ...]:
+    """Return columns as arrays; of an absent source, all missing."""
+    return tuple(np.full(rows, np.nan) for _ in names) if frame is None else arrays(frame, *names)
 
 
-def funding_bps_8h(rate: Venues, hours: Venues) -> Venues:
-    """Return each venue's funding rate scaled from its interval to eight hours, bps; longs pay when positive."""
-    return np.divide(BPS * rate * FUNDING_HOURS, hours, out=np.full(rate.shape, np.nan), where=hours > 0)
+def of_venues(frames: Mapping[str, pl.DataFrame], venues: Sequence[str], rows: int, name: str) -> Venues:
+    """Return one column of every venue, float64[venues, rows]."""
+    return np.vstack([columns_of(frames.get(v), rows, name)[0] for v in venues])
 
 
 def basis_bps(mark: Venues, index: Venues) -> Venues:

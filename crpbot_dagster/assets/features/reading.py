@@ -1,15 +1,16 @@
 """Reading the lake for features: what it holds of a symbol's day and the day before, side by side on one dense grid.
 
 Of the sources beside the primary one only what is there is read; what is not is absent in the inputs, and the sets say
-which of their columns that empties. Not here: the formulas, the assets (``assets.py``).
+which of their columns that empties. Days of slow tables that nobody ever asked for are told apart.
+Not here: the formulas, the assets (``assets.py``).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date, timedelta
 
 import polars as pl
 
-from crpbot_dagster import instruments
+from crpbot_dagster import instruments, settings
 from crpbot_dagster.assets.bars.tape import minute_grid
 from crpbot_dagster.assets.features.inputs import Inputs
 from crpbot_dagster.instruments import Primary
@@ -17,14 +18,20 @@ from crpbot_dagster.resources.lake import Lake
 from crpbot_dagster.tables.features import READ_FROM
 from crpbot_dagster.tables.schema import MARKET_WIDE
 
+NotHeld = dict[str, str]
+"""Slow table → how many of the days that features reach for were never put into the lake, and which."""
+
 SLOW_DAYS = {"O": 3, "D": 400, "C": 45, "G": 45, "S": 45, "A": 45, "H": 60, "N": 90, "M": 75}
 """Letter of a slow table → the days read before the day: its longest look-back and its maximum age, and some over."""
 
 
 def primary_minutes(bars: pl.LazyFrame, primary: Primary, first: date, last: date) -> pl.DataFrame:
     """Return one source's bars on the dense grid ``first`` … ``last``; absent minutes are rows of nulls."""
-    rows = bars.filter((pl.col("venue") == primary.venue) & (pl.col("source") == primary.source)).collect()
-    return on_grid(rows, first, last)
+    return on_grid(_of(bars, primary).collect(), first, last)
+
+
+def _of(rows: pl.LazyFrame, primary: Primary) -> pl.LazyFrame:
+    return rows.filter(pl.col("venue") == primary.venue, pl.col("source") == primary.source)
 
 
 def on_grid(rows: pl.DataFrame, first: date, last: date) -> pl.DataFrame:
@@ -44,59 +51,78 @@ def by_venue(bars: pl.LazyFrame, venues: Mapping[str, str], first: date, last: d
     return found
 
 
-def slow_tables(lake: Lake, symbol: str, day: date, letters: tuple[str, ...]) -> dict[str, pl.DataFrame]:
-    """Return the slow tables by letter, as far back as their features reach; one without rows is left out.
+def slow_tables(
+    lake: Lake, primaries: Mapping[str, Primary], symbol: str, day: date, letters: Iterable[str]
+) -> tuple[dict[str, pl.DataFrame], NotHeld]:
+    """Return the slow tables by letter, as far back as their features reach, and what of them was never made.
 
-    ``D`` has the daily rows of the option currency's symbol beside the symbol's own.
+    A table without rows is left out. ``D`` has the daily rows of ``primaries``, of each symbol those of its primary
+    venue and source: a day made under another one is none of its days.
     """
-    found = {}
-    option_symbol = instruments.OPTION_SYMBOLS[instruments.option_currency(symbol)]
+    found, absent = {}, {}
     for letter in letters:
-        symbols = sorted({symbol, option_symbol}) if letter == "D" else [symbol]
-        first = day - timedelta(days=SLOW_DAYS[letter])
-        rows = pl.concat([lake.scan(READ_FROM[letter], s, first, day).collect() for s in symbols])
-        if rows.height:
-            found[letter] = rows
-    return found
+        table, first = READ_FROM[letter], day - timedelta(days=SLOW_DAYS[letter])
+        parts = []
+        for s in primaries if letter == "D" else (symbol,):
+            rows = lake.scan(table, s, first, day)
+            parts.append(_of(rows, primaries[s]).collect() if letter == "D" else rows.collect())
+            if days := never_made(lake, table, s, first, day):
+                absent[table if s == symbol else f"{table} of {s}"] = f"{len(days)} days, {days[0]} … {days[-1]}"
+        rows_of_all = pl.concat(parts)
+        if rows_of_all.height:
+            found[letter] = rows_of_all
+    return found, absent
+
+
+def never_made(lake: Lake, table: str, symbol: str, first: date, last: date) -> list[date]:
+    """Return the days ``first`` … ``last`` that nobody put into the lake, not even as empty or missing, sorted.
+
+    The log is asked of days without rows only: each question reads it again.
+    """
+    filled, start = set(lake.days(table, symbol)), date.fromisoformat(lake.start_day)
+    rowless = [d for i in range((last - first).days + 1) if (d := first + timedelta(days=i)) not in filled]
+    before = [d for d in rowless if d < start]
+    return before + lake.missing(table, symbol, rowless[len(before) :])
 
 
 def v6_inputs(
     lake: Lake, symbol: str, primary: Primary, trades: pl.DataFrame, book: pl.DataFrame, first: date, day: date
-) -> Inputs:
+) -> tuple[Inputs, NotHeld]:
     """Return what V6 reads: the primary venue's minutes, other venues', perpetuals, USDT, and every slow table."""
+    option_symbol = instruments.OPTION_SYMBOLS[instruments.option_currency(symbol)]
+    primaries = {symbol: primary, option_symbol: instruments.primary(option_symbol, settings.load().primary)}
+    slow, absent = slow_tables(lake, primaries, symbol, day, SLOW_DAYS)
     others = {v: s for v, s in instruments.PRICE_VENUES.items() if v != primary.venue}
     books = {v: s for v, s in instruments.BOOK_VENUES.items() if v != primary.venue}
     usdt = lake.scan("bars/fx_1m", MARKET_WIDE, first, day).collect()
-    return Inputs(
+    inputs = Inputs(
         trades=trades,
         book=_if_known(book, day),
         venue_trades=by_venue(lake.scan("bars/trades_1m", symbol, first, day), others, first, day),
         venue_books=by_venue(lake.scan("bars/book_1m", symbol, first, day), books, first, day),
         derivatives=perpetuals(lake, symbol, first, day),
         fx=_if_known(on_grid(usdt, first, day), day),
-        slow=slow_tables(lake, symbol, day, tuple(SLOW_DAYS)),
+        slow=slow,
     )
+    return inputs, absent
 
 
 def reversion_inputs(
     lake: Lake, symbol: str, primary: Primary, trades: pl.DataFrame, book: pl.DataFrame, first: date, day: date
-) -> Inputs:
+) -> tuple[Inputs, NotHeld]:
     """Return what mean reversion reads: the primary venue's minutes, its partner's book there, buckets, perpetuals."""
     other = lake.scan("bars/book_1m", instruments.partner(symbol), first, day)
-    buckets = (
-        lake.scan("bars/volume_buckets", symbol, first, day)
-        .filter(pl.col("venue") == primary.venue, pl.col("source") == primary.source)
-        .collect()
-        .sort("end_ts", "bucket_n")
-    )
-    return Inputs(
+    buckets = _of(lake.scan("bars/volume_buckets", symbol, first, day), primary).collect().sort("end_ts", "bucket_n")
+    slow, absent = slow_tables(lake, {symbol: primary}, symbol, day, "D")
+    inputs = Inputs(
         trades=trades,
         book=_if_known(book, day),
         partner_book=_if_known(primary_minutes(other, primary, first, day), day),
         derivatives=perpetuals(lake, symbol, first, day),
         buckets=buckets if buckets.height else None,
-        slow=slow_tables(lake, symbol, day, ("D",)),
+        slow=slow,
     )
+    return inputs, absent
 
 
 def perpetuals(lake: Lake, symbol: str, first: date, day: date) -> dict[str, pl.DataFrame]:

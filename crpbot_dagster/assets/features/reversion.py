@@ -19,51 +19,6 @@ VPIN_SPAN_US = 1200 * 60_000_000  # docs/conventions.md: reach 1,200
 
 
 @njit(cache=True)
-def window_z(x, w, need):  # type: ignore[no-untyped-def]
-    """Return how many standard deviations each row lies from the mean of its window, own row included.
-
-    Parameters
-    ----------
-    x : float64[n], any unit
-    w, need : int
-        Rows of the window, and how many of them must be valid.
-
-    Returns
-    -------
-    float64[n], standard deviations (divisor n − 1)
-        Element ``i`` reads rows ``i − w + 1`` … ``i``; NaN where ``x`` is, and where the window is flat: a deviation of
-        at most 1e-12 of its largest absolute value. At most (w − 1)/√w.
-
-    Source
-    ------
-    Textbook arithmetic.
-    """
-    out = np.full(len(x), np.nan)
-    for i in range(len(x)):
-        if np.isnan(x[i]):
-            continue
-        first = max(0, i - w + 1)
-        while np.isnan(x[first]):
-            first += 1
-        origin, total, largest, n = x[first], 0.0, 0.0, 0
-        for j in range(first, i + 1):
-            if not np.isnan(x[j]):
-                total += x[j] - origin
-                largest = max(largest, abs(x[j]))
-                n += 1
-        if n < need or n < 2:
-            continue
-        mean, squares = total / n, 0.0
-        for j in range(first, i + 1):
-            if not np.isnan(x[j]):
-                squares += (x[j] - origin - mean) ** 2
-        spread = np.sqrt(squares / (n - 1))
-        if spread > FLAT * largest:
-            out[i] = (x[i] - origin - mean) / spread
-    return out
-
-
-@njit(cache=True)
 def window_correlation(x, y, w, need):  # type: ignore[no-untyped-def]
     """Return the correlation of ``x`` and ``y`` in each window.
 
@@ -143,6 +98,36 @@ def window_rank(x, w, need):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
+def _on_the_row_before(x, need):  # type: ignore[no-untyped-def]
+    # Least squares x_j = a + φ·x_{j−1}: φ, a, σ and the pairs that are whole; NaN where nothing can be said.
+    mean_x, mean_y, largest, n = 0.0, 0.0, 0.0, 0
+    for k in range(1, len(x)):
+        if not np.isnan(x[k - 1] + x[k]):
+            mean_x += x[k - 1]
+            mean_y += x[k]
+            largest = max(largest, abs(x[k - 1]))
+            n += 1
+    if n < need or n < 3:
+        return np.nan, np.nan, np.nan, n
+    mean_x /= n
+    mean_y /= n
+    xx, xy = 0.0, 0.0
+    for k in range(1, len(x)):
+        if not np.isnan(x[k - 1] + x[k]):
+            xx += (x[k - 1] - mean_x) ** 2
+            xy += (x[k - 1] - mean_x) * (x[k] - mean_y)
+    if xx <= FLAT * largest:
+        return np.nan, np.nan, np.nan, n
+    phi = xy / xx
+    a, squares = mean_y - phi * mean_x, 0.0
+    for k in range(1, len(x)):
+        if not np.isnan(x[k - 1] + x[k]):
+            squares += (x[k] - a - phi * x[k - 1]) ** 2
+    sigma = np.sqrt(squares / (n - 2))
+    return phi, a, sigma if sigma > FLAT * largest else 0.0, n
+
+
+@njit(cache=True)
 def autoregression(x, pairs, need):  # type: ignore[no-untyped-def]
     """Return the AR(1) of each window, x_j = a + φ·x_{j−1} + ε, over ``pairs`` neighbouring pairs.
 
@@ -172,35 +157,11 @@ def autoregression(x, pairs, need):  # type: ignore[no-untyped-def]
             if np.isnan(origin):
                 origin = x[j]
             shifted[j - first] = x[j] - origin
-        mean_x, mean_y, largest, n = 0.0, 0.0, 0.0, 0
-        for k in range(1, i - first + 1):
-            before, now = shifted[k - 1], shifted[k]
-            if not np.isnan(before + now):
-                mean_x += before
-                mean_y += now
-                largest = max(largest, abs(before))
-                n += 1
-        if n < need or n < 3:
+        phi, a, sigma, n = _on_the_row_before(shifted[: i - first + 1], need)
+        if np.isnan(phi):
             continue
-        mean_x /= n
-        mean_y /= n
-        xx, xy = 0.0, 0.0
-        for k in range(1, i - first + 1):
-            before, now = shifted[k - 1], shifted[k]
-            if not np.isnan(before + now):
-                xx += (before - mean_x) ** 2
-                xy += (before - mean_x) * (now - mean_y)
-        if xx <= FLAT * largest:
-            continue
-        phi = xy / xx
-        a, squares = mean_y - phi * mean_x, 0.0
-        for k in range(1, i - first + 1):
-            before, now = shifted[k - 1], shifted[k]
-            if not np.isnan(before + now):
-                squares += (now - a - phi * before) ** 2
-        sigma = np.sqrt(squares / (n - 2))
         out[i, 0] = phi
-        out[i, 1] = sigma if sigma > FLAT * largest else 0.0
+        out[i, 1] = sigma
         out[i, 2] = n
         if phi != 1.0:
             out[i, 3] = shifted[i - first] - a / (1.0 - phi)

@@ -1,7 +1,7 @@
 """The feature sets by name: each one's table, and the function that builds it for a symbol.
 
-What a set is told of venues, fees and currencies comes from ``instruments.py``. Not here: the formulas (one module per
-set), reading the lake (``reading.py``).
+What a set is told of venues and currencies comes from ``instruments.py``, fees from the settings. Not here: the
+formulas (one module per set), reading the lake (``reading.py``).
 """
 
 from collections.abc import Callable
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from crpbot_dagster import instruments
+from crpbot_dagster import instruments, settings
 from crpbot_dagster.assets.features import mean_reversion, multi_source
-from crpbot_dagster.assets.features.inputs import Inputs
+from crpbot_dagster.assets.features.inputs import Build, Inputs
 from crpbot_dagster.assets.features.mean_reversion import MRSettings
 from crpbot_dagster.assets.features.microstructure import v5
 from crpbot_dagster.assets.features.multi_source import V6Settings
@@ -21,8 +21,6 @@ from crpbot_dagster.tables.features import V4, V5
 from crpbot_dagster.tables.features_mr import MEAN_REVERSION
 from crpbot_dagster.tables.features_v6 import V6
 from crpbot_dagster.tables.schema import Table
-
-Build = Callable[[Inputs], pl.DataFrame]
 
 
 @dataclass(frozen=True)
@@ -35,15 +33,15 @@ class FeatureSet:
 
 def v6_settings(symbol: str, primary: Primary) -> V6Settings:
     """Return what V6 is told of a symbol."""
-    currency = instruments.option_currency(symbol)
+    currency, fees = instruments.option_currency(symbol), settings.load().taker_fee_bps
     return V6Settings(
         symbol=symbol,
         primary_venue=primary.venue,
         price_venues=tuple(instruments.PRICE_VENUES),
-        book_venues=tuple(instruments.BOOK_VENUES),
+        book_venues=tuple(v for v in instruments.BOOK_VENUES if v in fees),  # a fee has no default
         funding_venues=tuple(instruments.FUNDING_VENUES),
         usdt_venues=instruments.USDT_VENUES,
-        taker_fee_bps=instruments.TAKER_FEE_BPS,
+        taker_fee_bps=fees,
         offshore_venue=instruments.OFFSHORE_VENUE,
         option_currency=currency,
         option_symbol=instruments.OPTION_SYMBOLS[currency],

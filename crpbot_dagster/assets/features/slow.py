@@ -1,8 +1,9 @@
 """Features of slow tables: what was observed by the hour or the day, read by when it became available.
 
 At a minute only the observations with ``available_ts ≤ ts`` exist. Between two arrivals nothing changes, so a feature
-is computed once per arrival and spread over the minutes until the next. The newest observation decides: when it is
-older than the table's maximum age the features are null, and nothing older stands in for it; a null in it stays null.
+is computed once per arrival and spread over the minutes until the next. What is read as of a minute (``AS_OF``) is the
+newest value, of the newest observation that has it; histories and changes count from the newest observation, whatever
+it says. Either is null when that observation is older than the table's maximum age.
 Not here: minute tables (``multi_source.py``), which table has which delay (the assets that write them).
 """
 
@@ -13,10 +14,11 @@ from itertools import pairwise
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from crpbot_dagster.assets.features.market_calendar import DAY_US, Ints, microseconds, session_days
 from crpbot_dagster.assets.features.price import arrays
-from crpbot_dagster.assets.features.windows import FLAT, Floats, needed
+from crpbot_dagster.assets.features.windows import FLAT, Floats, needed, ratio
 
 HOUR_US = DAY_US // 24
 # docs/conventions.md, slow tables: after this long without news the features are null, and the flag is 1.
@@ -49,11 +51,17 @@ class Observations:
     known: Ints
     values: Mapping[str, Floats]
 
+    def _where(self, kept: NDArray[np.bool_]) -> "Observations":
+        values = {name: x[kept] for name, x in self.values.items()}
+        return Observations(self.letter, self.at[kept], self.known[kept], values)
+
     def seen(self, moment: int) -> "Observations":
         """Return what was known at ``moment``."""
-        there = self.known <= moment
-        values = {name: x[there] for name, x in self.values.items()}
-        return Observations(self.letter, self.at[there], self.known[there], values)
+        return self._where(self.known <= moment)
+
+    def having(self, *names: str) -> "Observations":
+        """Return the observations with all of these values: their newest is the newest value."""
+        return self._where(~np.isnan(np.sum([self.values[name] for name in names], axis=0)))
 
     def newest(self, name: str) -> float:
         """Return the newest observation's value; NaN when it came without."""
@@ -127,12 +135,10 @@ def over_arrivals(
     return made
 
 
-def stale(ts: Ints, *tables: Observations | None) -> Floats:
+def stale(ts: Ints, *tables: Observations) -> Floats:
     """Return 1 where the newest observation of one of the tables is late, else 0, NaN where there is none."""
     flag = np.full(len(ts), np.nan)
     for table in tables:
-        if table is None:
-            continue
         newest = over_arrivals(ts, lambda seen: {"known": float(seen.known[-1])}, table, max_age=FOREVER)
         if newest:
             is_late = ts - newest["known"] > STALE_AFTER[table.letter]
@@ -149,6 +155,16 @@ def log_of(a: float, b: float) -> float:
 def over(a: float, b: float) -> float:
     """Return a / b, NaN where b is 0."""
     return a / b if b != 0 else math.nan
+
+
+def share_of(a: float, b: float) -> float:
+    """Return (a − b) / (a + b), NaN where the sum is 0."""
+    return over(a - b, a + b)
+
+
+def tone_of(positive: float, negative: float, count: float) -> float:
+    """Return the positive less the negative articles as a share of all, NaN where there is none."""
+    return over(positive - negative, count)
 
 
 def sum_of(x: Floats, k: int, need: int) -> float:
@@ -189,35 +205,27 @@ def correlation_of(x: Floats, y: Floats, need: int) -> float:
 
 
 def coin(c: Observations) -> dict[str, float]:
-    """Return V6 #51–57 from the coin's days. Source: CoinGecko API v3, docs.coingecko.com."""
+    """Return V6 #52–54 and #57 from the coin's days. Source: CoinGecko API v3, docs.coingecko.com."""
     cap = c.newest("market_cap_usd")
     supply, supply_before = (over(x("market_cap_usd"), x("price_usd")) for x in (c.newest, lambda n: c.before(n, 30)))
     changes = {f"market_cap_change_log_{d}d": log_of(cap, c.before("market_cap_usd", d)) for d in (1, 7, 30)}
-    return changes | {
-        "market_cap_usd": cap,
-        "market_cap_rank_n": c.newest("market_cap_rank"),
-        "turnover_frac_1d": over(c.newest("total_volume_usd"), cap),
-        "supply_change_log_30d": log_of(supply, supply_before),
-    }
+    return changes | {"supply_change_log_30d": log_of(supply, supply_before)}
 
 
 def dominance(g: Observations) -> dict[str, float]:
-    """Return V6 #59–63 from the whole market's days. Source: CoinGecko API v3, docs.coingecko.com."""
+    """Return V6 #60, #62 and #63 from the whole market's days. Source: CoinGecko API v3, docs.coingecko.com."""
     total = g.newest("total_cap_usd")
-    btc = over(g.newest("btc_cap_usd"), total)
+    btc, btc_before = (over(x("btc_cap_usd"), x("total_cap_usd")) for x in (g.newest, lambda n: g.before(n, 7)))
     return {
-        "btc_dominance_frac": btc,
-        "btc_dominance_change_7d": btc - over(g.before("btc_cap_usd", 7), g.before("total_cap_usd", 7)),
-        "eth_dominance_frac": over(g.newest("eth_cap_usd"), total),
+        "btc_dominance_change_7d": btc - btc_before,
         "total_cap_change_log_30d": log_of(total, g.before("total_cap_usd", 30)),
         "stable_cap_change_log_7d": log_of(g.newest("stable_cap_usd"), g.before("stable_cap_usd", 7)),
     }
 
 
 def sentiment(s: Observations) -> dict[str, float]:
-    """Return V6 #64–66. Source: alternative.me/crypto/fear-and-greed-index."""
+    """Return V6 #65 and #66. Source: alternative.me/crypto/fear-and-greed-index."""
     return {
-        "fear_greed_index": s.newest("fear_greed"),
         "fear_greed_change_7d": s.newest("fear_greed") - s.before("fear_greed", 7),
         "fear_greed_z_30d": zscore_of(s.values["fear_greed"], 30),
     }
@@ -229,21 +237,15 @@ def page_views(a: Observations) -> dict[str, float]:
 
 
 def social(a: Observations) -> dict[str, float]:
-    """Return V6 #68–70. Source: CoinGecko (subscribers), CryptoCompare (news and their tone)."""
-    return {
-        "reddit_subscribers_change_log_7d": log_of(
-            a.newest("reddit_subscribers_n"), a.before("reddit_subscribers_n", 7)
-        ),
-        "news_n_1d": a.newest("news_n"),
-        "news_tone_1d": over(a.newest("news_pos_n") - a.newest("news_neg_n"), a.newest("news_n")),
-    }
+    """Return V6 #68. Source: CoinGecko API v3, docs.coingecko.com."""
+    change = log_of(a.newest("reddit_subscribers_n"), a.before("reddit_subscribers_n", 7))
+    return {"reddit_subscribers_change_log_7d": change}
 
 
 def developers(h: Observations) -> dict[str, float]:
-    """Return V6 #71–73; a counter that fell was reset and says nothing. Source: docs.github.com/rest."""
+    """Return V6 #72 and #73; a counter that fell was reset and says nothing. Source: docs.github.com/rest."""
     merged = h.newest("prs_merged_n") - h.before("prs_merged_n", 30)
     return {
-        "github_commits_n_4w": h.newest("commits_4w_n"),
         "github_stars_change_log_30d": log_of(h.newest("stars_n"), h.before("stars_n", 30)),
         "github_prs_merged_n_30d": merged if merged >= 0 else math.nan,
     }
@@ -259,19 +261,13 @@ def network(n: Observations) -> dict[str, float]:
     }
 
 
-def options(o: Observations) -> dict[str, float]:
-    """Return V6 #45 and #84–86 from the hours of the option currency.
+def traded_options(o: Observations) -> dict[str, float]:
+    """Return V6 #84 from the last 24 hours of the option currency.
 
-    Source: docs.deribit.com (DVOL); Pan & Poteshman (2006), Rev. Financial Studies 19(3),
-    https://doi.org/10.1093/rfs/hhj024; Xing, Zhang & Zhao (2010), J. Financial and Quantitative Analysis 45(3).
+    Source: Pan & Poteshman (2006), Rev. Financial Studies 19(3), https://doi.org/10.1093/rfs/hhj024
     """
     put, call = (sum_of(o.values[f"{side}_volume"], 24, needed(24)) for side in ("put", "call"))
-    return {
-        "dvol_frac": o.newest("dvol_frac"),
-        "put_call_volume_ratio_1d": over(put - call, put + call),
-        "put_call_oi_ratio": over(o.newest("put_oi") - o.newest("call_oi"), o.newest("put_oi") + o.newest("call_oi")),
-        "iv_skew_25d_frac": o.newest("skew_25d_frac"),
-    }
+    return {"put_call_volume_ratio_1d": share_of(put, call)}
 
 
 def variance_premium(o: Observations, d: Observations) -> dict[str, float]:
@@ -295,10 +291,15 @@ def correlation_with(name: str) -> Callable[[Observations, Observations], dict[s
     return compute
 
 
-def usual_funding(d: Observations) -> dict[str, float]:
-    """Return mean and standard deviation of the last 30 days' funding, bps per 8 h: the scale of V6 #80."""
+def _usual_funding(d: Observations) -> dict[str, float]:
     x, need = d.values["funding_bps_8h_mean"], needed(30)
-    return {"funding_mean": mean_of(x, 30, need), "funding_std": deviation_of(x, 30, need)}
+    return {"mean": mean_of(x, 30, need), "deviation": deviation_of(x, 30, need)}
+
+
+def funding_zscore(ts: Ints, funding: Floats, d: Observations | None) -> Floats:
+    """Return V6 #80: each row's funding, bps per 8 h, in deviations from the mean of the last 30 days. Source: ours."""
+    usual = over_arrivals(ts, _usual_funding, d)
+    return ratio(funding - usual["mean"], usual["deviation"]) if usual else np.full(len(ts), np.nan)
 
 
 def highest(d: Observations) -> dict[str, float]:
@@ -308,3 +309,46 @@ def highest(d: Observations) -> dict[str, float]:
     """
     last = d.values["high"][-365:]
     return {"year_high": float(np.nanmax(last)) if np.isfinite(last).sum() >= needed(365) else math.nan}
+
+
+# Feature → the table, the values it takes of one observation, and what it makes of them. Sources: CoinGecko API v3,
+# CryptoCompare (news), docs.github.com/rest, docs.deribit.com (DVOL), and of the options Pan & Poteshman (2006), as
+# above, and Xing, Zhang & Zhao (2010), J. Financial and Quantitative Analysis 45(3).
+AS_OF: Mapping[str, tuple[str, tuple[str, ...], Callable[..., float]]] = {
+    "dvol_frac": ("O", ("dvol_frac",), float),
+    "market_cap_usd": ("C", ("market_cap_usd",), float),
+    "market_cap_rank_n": ("C", ("market_cap_rank",), float),
+    "turnover_frac_1d": ("C", ("total_volume_usd", "market_cap_usd"), over),
+    "btc_dominance_frac": ("G", ("btc_cap_usd", "total_cap_usd"), over),
+    "eth_dominance_frac": ("G", ("eth_cap_usd", "total_cap_usd"), over),
+    "fear_greed_index": ("S", ("fear_greed",), float),
+    "news_n_1d": ("A", ("news_n",), float),
+    "news_tone_1d": ("A", ("news_pos_n", "news_neg_n", "news_n"), tone_of),
+    "github_commits_n_4w": ("H", ("commits_4w_n",), float),
+    "put_call_oi_ratio": ("O", ("put_oi", "call_oi"), share_of),
+    "iv_skew_25d_frac": ("O", ("skew_25d_frac",), float),
+}
+
+
+def as_of(ts: Ints, tables: Mapping[str, Observations | None]) -> dict[str, Floats]:
+    """Return V6 #45, #51, #55, #56, #59, #61, #64, #69–71, #85 and #86: the newest values known at each row."""
+    made: dict[str, Floats] = {}
+    for feature, (name, columns, rule) in AS_OF.items():
+        table = tables[name]
+        if table is not None:
+            newest = _newest_of(feature, columns, rule)
+            made |= over_arrivals(ts, newest, table.having(*columns))
+    return made
+
+
+def _newest_of(
+    feature: str, columns: tuple[str, ...], rule: Callable[..., float]
+) -> Callable[[Observations], dict[str, float]]:
+    return lambda seen: {feature: rule(*(seen.newest(c) for c in columns))}
+
+
+def values_of(tables: Mapping[str, Observations | None], *names: str) -> list[Observations]:
+    """Return what features use of the tables: all observations of each, and those with each value read as of a row."""
+    held = [(name, table) for name in names if (table := tables[name]) is not None]
+    read = [(name, columns) for name, columns, _ in AS_OF.values()]
+    return [t for _, t in held] + [t.having(*columns) for name, t in held for n, columns in read if n == name]

@@ -20,35 +20,21 @@ from crpbot_dagster.assets.features.technical_windows import (
 from crpbot_dagster.assets.features.windows import (
     FLAT,
     Floats,
+    annualised,
     ema,
     lag,
+    mean,
     needed,
     ratio,
     share,
+    total,
     wilder,
     window_mean,
     window_std,
-    window_sum,
 )
 
-MINUTES_A_YEAR = 525_600  # 365 days: the market never closes
 ULTIMATE_WEIGHTS = {7: 4, 14: 2, 28: 1}  # Williams (1985), The Ultimate Oscillator
 CCI_SCALE = 0.015  # Lambert (1980): most values then lie within ±100
-
-
-def mean(x: Floats, w: int) -> Floats:
-    """Return ``mean_w(x)`` with the general share of valid rows."""
-    return np.asarray(window_mean(x, w, needed(w)))
-
-
-def total(x: Floats, w: int) -> Floats:
-    """Return ``sum_w(x)`` with the general share of valid rows."""
-    return np.asarray(window_sum(x, w, needed(w)))
-
-
-def annualised(variance: Floats) -> Floats:
-    """Return the volatility per √year of a variance per minute; 1 is 100 %."""
-    return np.sqrt(MINUTES_A_YEAR * variance)
 
 
 def extremes(high: Floats, low: Floats, w: int) -> tuple[Floats, Floats, Floats]:

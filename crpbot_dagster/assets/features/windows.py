@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 FLAT = 1e-12  # docs/conventions.md: a spread below this share of the window's largest value counts as 0
+MINUTES_A_YEAR = 525_600  # 365 days: the market never closes
 
 
 def needed(w: int) -> int:
@@ -214,3 +215,68 @@ def window_quantiles(x, w, need, quantiles):  # type: ignore[no-untyped-def]
             high = min(low + 1, n - 1)
             out[i, k] = ordered[low] + (at - low) * (ordered[high] - ordered[low])
     return out
+
+
+@njit(cache=True)
+def window_z(x, w, need):  # type: ignore[no-untyped-def]
+    """Return how many standard deviations each row lies from the mean of its window, own row included.
+
+    Parameters
+    ----------
+    x : float64[n], any unit
+    w, need : int
+        Rows of the window, and how many of them must be valid.
+
+    Returns
+    -------
+    float64[n], standard deviations (divisor n − 1)
+        Element ``i`` reads rows ``i − w + 1`` … ``i``; NaN where ``x`` is, and where the window is flat: a deviation of
+        at most 1e-12 of its largest absolute value. At most (w − 1)/√w.
+
+    Source
+    ------
+    Textbook arithmetic.
+    """
+    out = np.full(len(x), np.nan)
+    for i in range(len(x)):
+        if np.isnan(x[i]):
+            continue
+        first = max(0, i - w + 1)
+        while np.isnan(x[first]):
+            first += 1
+        origin, total, largest, n = x[first], 0.0, 0.0, 0
+        for j in range(first, i + 1):
+            if not np.isnan(x[j]):
+                total += x[j] - origin
+                largest = max(largest, abs(x[j]))
+                n += 1
+        if n < need or n < 2:
+            continue
+        mean, squares = total / n, 0.0
+        for j in range(first, i + 1):
+            if not np.isnan(x[j]):
+                squares += (x[j] - origin - mean) ** 2
+        spread = np.sqrt(squares / (n - 1))
+        if spread > FLAT * largest:
+            out[i] = (x[i] - origin - mean) / spread
+    return out
+
+
+def mean(x: Floats, w: int) -> Floats:
+    """Return ``mean_w(x)`` with the general share of valid rows."""
+    return np.asarray(window_mean(x, w, needed(w)))
+
+
+def total(x: Floats, w: int) -> Floats:
+    """Return ``sum_w(x)`` with the general share of valid rows."""
+    return np.asarray(window_sum(x, w, needed(w)))
+
+
+def zscore(x: Floats, w: int) -> Floats:
+    """Return ``z_w(x)`` with the general share of valid rows."""
+    return np.asarray(window_z(x, w, needed(w)))
+
+
+def annualised(variance: Floats) -> Floats:
+    """Return the volatility per √year of a variance per minute; 1 is 100 %."""
+    return np.sqrt(MINUTES_A_YEAR * variance)

@@ -27,7 +27,7 @@ import polars as pl
 from crpbot_dagster import settings
 from crpbot_dagster.assets.checks import table_asset
 from crpbot_dagster.assets.raw.dataset_file import Layout, Parsed, positive
-from crpbot_dagster.assets.raw.option_surface import summarised
+from crpbot_dagster.assets.raw.option_surface import CURRENCIES, hours_of, summarised
 from crpbot_dagster.assets.raw.records import each_once, land, nothing, read_records
 from crpbot_dagster.assets.raw.tape_records import joined, of_day, of_milliseconds
 from crpbot_dagster.partitions import split
@@ -37,7 +37,6 @@ from crpbot_dagster.resources.lake import Built, Lake
 from crpbot_dagster.tables.schema import MARKET_WIDE
 
 TABLE = "raw/deribit_options"
-CURRENCIES = ("BTC", "ETH")
 CANDLE = ("ts", "open", "high", "low", "close")
 NAME = r"^(BTC|ETH)-([0-9]{1,2}[A-Z]{3}[0-9]{2})-([0-9]+)-([CP])$"
 FROM_SNAPSHOT = ("put_oi", "call_oi", "atm_iv_frac", "skew_25d_frac", "snapshot_ts")
@@ -123,17 +122,6 @@ def summary_from(records: list[Any], currency: str) -> Parsed:
         pl.col("underlying_price").alias("forward"),
     )
     return Parsed(frame, parsed.refused, parsed.rows)
-
-
-def hours_of(day: date, currencies: tuple[str, ...]) -> pl.DataFrame:
-    """Return currency, hour and when it is known, 24 rows of ``day`` for each currency."""
-    start = datetime(day.year, day.month, day.day, tzinfo=UTC)
-    hours = pl.datetime_range(start, start + timedelta(hours=23), "1h", time_unit="us", eager=True).alias("hour")
-    return (
-        pl.DataFrame({"currency": currencies})
-        .join(pl.DataFrame({"hour": hours}), how="cross")
-        .with_columns((pl.col("hour") + pl.duration(hours=1, minutes=1)).alias("available_ts"))
-    )
 
 
 def volumes(trades: pl.DataFrame, hours: pl.DataFrame) -> pl.DataFrame:

@@ -1,4 +1,4 @@
-"""An options book summary to four numbers of a currency: open interest of puts and calls, and the 30-day surface.
+"""An options book summary to four numbers of a currency, open interest and the 30-day surface; the hours they stand in.
 
 The implied volatility at the money and the 25-delta skew are read on each of the two expiries around 30 days, between
 strikes linearly in delta, and between the expiries linearly in total variance.
@@ -7,16 +7,28 @@ Source: Black (1976), The Pricing of Commodity Contracts, Journal of Financial E
 option on a forward, undiscounted; interpolation as docs/conventions.md, options.
 """
 
-from datetime import datetime
+from datetime import UTC, date, datetime, timedelta
 from statistics import NormalDist
 
 import numpy as np
 import polars as pl
 
+CURRENCIES = ("BTC", "ETH")
 TARGET_DAYS = 30.0
 YEAR_DAYS = 365.0
 DELTAS = {"put_25": -0.25, "call_25": 0.25}
 NORMAL = NormalDist()
+
+
+def hours_of(day: date, currencies: tuple[str, ...]) -> pl.DataFrame:
+    """Return currency, hour and when it is known, 24 rows of ``day`` for each currency."""
+    start = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    hours = pl.datetime_range(start, start + timedelta(hours=23), "1h", time_unit="us", eager=True).alias("hour")
+    return (
+        pl.DataFrame({"currency": currencies})
+        .join(pl.DataFrame({"hour": hours}), how="cross")
+        .with_columns((pl.col("hour") + pl.duration(hours=1, minutes=1)).alias("available_ts"))
+    )
 
 
 def summarised(options: pl.DataFrame, taken: datetime) -> dict[str, float | None]:
