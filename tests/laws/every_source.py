@@ -25,6 +25,7 @@ SETTINGS = V6Settings(
 MR_SETTINGS = MRSettings("BTC-USD", SETTINGS.funding_venues)
 HISTORY = 420  # days of slow tables before the first minute
 LOST = 0.02
+SILENT_H = {"O": 8, "C": 32, "D": 32, "G": 32, "S": 32, "N": 38, "A": 56, "H": 56, "M": 126}  # until it is called late
 
 
 def random_trades(days: int, rng: np.random.Generator, first: date = date(2023, 11, 16)) -> pl.DataFrame:
@@ -226,6 +227,21 @@ def everything(
     """Everything that any set reads, around one venue's bars and book and its partner's."""
     made, buckets = inputs_of(bars[0], rng), random_buckets(bars[0]["ts"], rng)
     return replace(made, book=bars[1], partner_book=partner[1], buckets=buckets)
+
+
+def interrupted(inputs: Inputs) -> Inputs:
+    """The inputs with each slow source silent into the second day: the oldest row due is absent, the others come late."""
+    slow = {}
+    for i, (letter, frame) in enumerate(inputs.slow.items()):
+        end = inputs.trades["ts"][0] + timedelta(hours=30, minutes=30 * (i % 3))
+        at = pl.col("hour" if letter == "O" else "obs_day")
+        due = pl.col("available_ts").is_between(end - timedelta(hours=SILENT_H[letter]), end, closed="left")
+        heard = frame.filter(~due | (at > at.filter(due).min()))
+        made = heard.with_columns(pl.when(due).then(pl.lit(end)).otherwise("available_ts").alias("available_ts"))
+        if "wiki_available_ts" in frame.columns:
+            made = made.with_columns(pl.max_horizontal("wiki_available_ts", "available_ts").alias("wiki_available_ts"))
+        slow[letter] = made
+    return replace(inputs, slow=slow)
 
 
 def filled(inputs: Inputs) -> Inputs:

@@ -11,13 +11,15 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from laws.every_source import MR_SETTINGS, SETTINGS
+from laws.holes import NOT_COUNTED
+from laws.laws import ROUNDING
 
 from crpbot_dagster.assets.bars import book_minutes, tape
 from crpbot_dagster.assets.features import mean_reversion, microstructure, multi_source, price, reversion, slow, windows
 from crpbot_dagster.settings import PROJECT
 
 DOCUMENT = PROJECT / "docs" / "laws.md"
-Build = Callable[..., Any]
+Built = Callable[..., Any]  # of a set from its inputs, of bars from ticks
 
 
 class NotPlanted(AssertionError):
@@ -51,7 +53,7 @@ class Mutation:
             )
         return copy_of(self.module, (body, body.replace(self.before, self.after)))
 
-    def build(self) -> Build:
+    def build(self) -> Built:
         """Return what makes the set's (or the table's) rows with the fault in it."""
         return BUILDS[self.module, self.subject](self.changed(), self.function)
 
@@ -66,19 +68,19 @@ def copy_of(module: ModuleType, change: tuple[str, str] = ("", ""), **instead: o
     return made
 
 
-def _v4_of(price_: Any) -> Build:
+def _v4_of(price_: Any) -> Built:
     return lambda i: price_.v4(i.trades)
 
 
-def _v5_of(microstructure_: Any) -> Build:
+def _v5_of(microstructure_: Any) -> Built:
     return lambda i: microstructure_.v5(i.trades, i.book)
 
 
-def _v6_of(multi_source_: Any) -> Build:
+def _v6_of(multi_source_: Any) -> Built:
     return lambda i: multi_source_.build(i, SETTINGS)
 
 
-def _mr_of(mean_reversion_: Any) -> Build:
+def _mr_of(mean_reversion_: Any) -> Built:
     return lambda i: mean_reversion_.build(i, MR_SETTINGS)
 
 
@@ -88,7 +90,7 @@ def _one_kernel(changed: Any, function: str) -> SimpleNamespace:
 
 
 # What builds with a changed module, given the changed function's name.
-BUILDS: dict[tuple[ModuleType, str], Callable[[Any, str], Build]] = {
+BUILDS: dict[tuple[ModuleType, str], Callable[[Any, str], Built]] = {
     (price, "v4"): lambda m, f: _v4_of(m),
     (windows, "v4"): lambda m, f: _v4_of(copy_of(price, **{f: getattr(m, f)})),
     (microstructure, "v5"): lambda m, f: _v5_of(m),
@@ -154,28 +156,89 @@ MUTATIONS = (
              "v5", "ofi_1m", "L4"),
     Mutation("a price level where a ratio is named", microstructure, "log_ratio", "np.log(quotient,", "np.log(a,",
              "v5", "vwap_dev_bps_1h", "L5"),
+    Mutation("a count taken from the next minute", tape, "trades_1m",
+             '_blank_gaps(filled)', '_blank_gaps(filled.with_columns(pl.col("trade_count_n").shift(-1)))',
+             "trades_1m", "trade_count_n", "L1"),
+    Mutation("page views read before they are published", slow, "observations",
+             '"wiki_available_ts" if kind == "wiki" else "available_ts"', '"available_ts"',
+             "v6", "wiki_views_z_30d", "L16"),
+    Mutation("a late value that is called late too late", slow, "stale", "> STALE_AFTER[", "> 2 * STALE_AFTER[",
+             "v6", "is_stale_sentiment", "L4"),
+    Mutation("a window shorter than it says", price, "v4_columns", "window_mean(close, w, needed(w))",
+             "window_mean(close, w - 1, needed(w) - 1)", "v4", "sma_50", "L2"),
+    Mutation("a size where a ratio is named", microstructure, "v5_columns", 'ratio(*arrays(book, "ofi_coin", "depth_1_tw"))',
+             'arrays(book, "ofi_coin")[0]', "v5", "ofi_1m", "L6"),
+    Mutation("another venue's volume", multi_source, "price_volume", "ratio(mean(volume, 5), ",
+             'ratio(mean(venues.column(venues.trades("binance"), "volume"), 5), ', "v6", "volume_ratio_5m_1h", "L8"),
+    Mutation("a flow without its sign", mean_reversion, "_flow_and_book", '= bought - sold', "= np.abs(bought - sold)",
+             "mean_reversion", "aggressor_flow", "L9"),
+    Mutation("a level that drifts with the date", price, "v4_columns", "100 * ratio(high - low, close)",
+             '100 * ratio(high - low, close) * (1 + 1e-6 * trades["ts"].dt.ordinal_day().to_numpy())', "v4", "spread_pct", "L10"),
+    Mutation("a place in a flat band", price, "bollinger_bands", "np.where(spread == 0, np.nan, ", "np.where(spread == 0, 0.5, ",
+             "v4", "bb_position", "L12"),
+    Mutation("a limit left out", mean_reversion, "_flow_and_book", "= np.maximum(0.0, 1 - ", "= np.asarray(1 - ",
+             "mean_reversion", "queue_cancel_frac_15m", "L13"),
+    Mutation("one quantity under two names", microstructure, "v5_columns", "share(buys, sells)", "share(buy, sell)",
+             "v5", "trade_flow_count_ratio", "L14"),
 )
 # fmt: on
+
+
+def _factors() -> str:
+    units: dict[float, list[str]] = {}
+    for unit, factor in ROUNDING.items():
+        units.setdefault(factor, []).append(f"`{unit}`")
+    return ", ".join(f"{factor:,.0f} for {' and '.join(of)}" for factor, of in units.items())
+
+
+def _not_counted() -> str:
+    columns: dict[str, list[str]] = {}
+    for name, why in NOT_COUNTED.items():
+        columns.setdefault(why, []).append(f"`{name}`")
+    return "; ".join(f"{', '.join(of)} ({why})" for why, of in columns.items())
+
 
 LAWS = {
     "L1": (
         "No look-ahead",
-        "what was received later is deleted, shuffled or replaced: no earlier row changes, bit for bit",
+        "what was received later is deleted, shuffled or replaced, sides included: no earlier row changes, bit for bit; at "
+        "random cuts, midnight of a month's end, the first and last rows, edges of gaps, the minute before a late value",
     ),
-    "L2": ("Reach is true", "what is older than the reach changes nothing; the oldest row, day or hour inside it does"),
+    "L2": (
+        "Reach is true",
+        "what is older than the reach changes nothing; the oldest row, day or hour inside it does (with weights, a row of "
+        "its last tenth; a flag, where it hangs by the last bit of a price)",
+    ),
     "L3": (
         "Partition invariance",
         "a day with the one before, and one row with its own 1,441, give the bits of all days",
     ),
-    "L4": ("Twin", "equal to a slow twin written from the catalogue: 1e-9 relative, 1e-12 absolute, the same nulls"),
-    "L5": ("Price units", "all prices doubled: each column follows its unit"),
-    "L6": ("Size units", "all sizes doubled: each column follows its unit"),
+    "L4": (
+        "Twin",
+        "equal to a slow twin written from the catalogue, with the same nulls: 1e-9 relative, and absolute 1e-12 times the "
+        f"size of what was subtracted: the highest price for USD, {_factors()}, 1 for the others",
+    ),
+    "L5": ("Price units", "all prices doubled: each column follows its unit, to the tolerance of L4"),
+    "L6": ("Size units", "all sizes doubled: each column follows its unit, to the tolerance of L4"),
     "L7": ("Symbol independence", "another symbol's rows change the columns that declare it, and no other"),
     "L8": ("Venue independence", "another venue's rows change the columns that declare it, and no other"),
-    "L9": ("Sides", "buy and sell changed over: flows and imbalances turn, everything else stays"),
-    "L10": ("Time shift", "all data a week earlier: the same bits, but for returns counted in New York sessions"),
-    "L11": ("Null mask", "null or finite; N of N/w rows are enough, one less is not; random masks of 5, 21 and 60 %"),
-    "L12": ("Dead market", "a constant price, gaps, one trade an hour: null or a documented constant"),
+    "L9": (
+        "Sides",
+        "buy and sell changed over: flows and imbalances turn, everything else stays, to the tolerance of L4 (the "
+        "microprice's distance to a hundredth)",
+    ),
+    "L10": ("Time shift", "all data a week earlier: the same bits"),
+    "L11": (
+        "Null mask",
+        "null or finite under random masks of 5, 21 and 60 %; with as many of the oldest rows, days or hours lost as a "
+        "window can spare there is a value, with one more there is none. What is read as of a minute and what the clock "
+        f"says have no rows to count, and these are not counted: {_not_counted()}",
+    ),
+    "L12": (
+        "Dead market",
+        "everything frozen: each column is its one documented constant, or null throughout; a feed that is down: null; one "
+        "trade an hour: in range, and without a trade in the formula the same constant or null",
+    ),
     "L13": ("Range", "jumps, bursts and standstills stay inside the stated range"),
     "L14": ("No twin columns", "no pair of inputs correlates beyond 0.9999, and the matrix has full rank"),
     "L15": ("Known answers", "worked examples of every kernel (`tests/features`, `tests/bars`)"),
@@ -190,7 +253,8 @@ def document() -> str:
         "# The laws of features",
         "",
         "Each is one test over every column of V4, V5, V6 and mean reversion (`tests/laws`). A column that breaks one cannot",
-        "land; on real data L1 to L3 are asked of three rows of every partition (the check `no_look_ahead`).",
+        "land; on real data L1 to L3 are asked of three rows of every partition (the check `no_look_ahead`), one of them among",
+        "those with the fewest nulls; the materialisation says how many columns had a value in one (`look_ahead_compared_n`).",
         "",
         "| | law | what the test does |",
         "|---|---|---|",

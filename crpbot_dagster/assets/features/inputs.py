@@ -58,10 +58,21 @@ class Inputs:
         return self.minutes(lambda f: f.slice(first, stop - first))
 
     def known_at(self, row: int) -> "Inputs":
-        """Return what is known when the minute ``row`` is over: no later minute, bucket or slow row."""
+        """Return what is known when the minute ``row`` is over: no later minute, bucket, slow row or page view."""
         ts = self.trades["ts"][row]
+
+        def known(frame: pl.DataFrame) -> pl.DataFrame:
+            there = frame.filter(pl.col("available_ts") <= ts)
+            if "wiki_available_ts" not in frame.columns:
+                return there
+            return there.with_columns(pl.when(pl.col("wiki_available_ts") <= ts).then("wiki_views_n"))
+
         return replace(
             self.rows(0, row + 1),
             buckets=None if self.buckets is None else self.buckets.filter(pl.col("end_ts") < ts + MINUTE),
-            slow={name: f.filter(pl.col("available_ts") <= ts) for name, f in self.slow.items()},
+            slow={name: known(f) for name, f in self.slow.items()},
         )
+
+
+Build = Callable[[Inputs], pl.DataFrame]
+"""What makes a feature set: one row per minute of the trades."""

@@ -9,18 +9,27 @@ from datetime import date
 
 import polars as pl
 
-from crpbot_dagster.assets.features.inputs import Inputs
+from crpbot_dagster.assets.features.inputs import Build, Inputs
 from crpbot_dagster.assets.features.live import HELD_ROWS
-from crpbot_dagster.assets.features.sets import Build
 
 DAY_ROWS = 1_440
 
 
-def sample(symbol: str, day: date, rows: int) -> tuple[int, int, int]:
-    """Return three places among the last 1,440 of ``rows``: the first, the last, and one by symbol and day."""
-    first = rows - DAY_ROWS
-    chosen = zlib.crc32(f"{symbol} {day}".encode()) % (DAY_ROWS - 2)
-    return first, first + 1 + chosen, rows - 1
+def sample(made: pl.DataFrame, symbol: str, day: date) -> tuple[int, int, int]:
+    """Return three rows of the last 1,440: the first, the last, and one of those that have the fewest nulls.
+
+    Symbol and day draw it: another row on another day, the same row when the day is built again.
+    """
+    first, last = made.height - DAY_ROWS, made.height - 1
+    nulls = made[first + 1 : last].select(pl.sum_horizontal(pl.all().is_null())).to_series()
+    fullest = (nulls == nulls.min()).arg_true()
+    drawn = fullest[zlib.crc32(f"{symbol} {day}".encode()) % len(fullest)]
+    return first, first + 1 + drawn, last
+
+
+def compared(made: pl.DataFrame, rows: Sequence[int]) -> int:
+    """Return how many features have a value in one of the rows: of a column of nulls the law says nothing."""
+    return sum(column.count() > 0 for column in made[list(rows)].drop("ts"))
 
 
 def unlike_alone(inputs: Inputs, made: pl.DataFrame, build: Build, rows: Sequence[int]) -> list[str]:

@@ -8,7 +8,7 @@ minutes come from, the service around it; the formulas (one module per set).
 import io
 import os
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,9 +16,7 @@ from typing import Any
 
 import polars as pl
 
-from crpbot_dagster.assets.features.inputs import Inputs
-
-Build = Callable[[Inputs], pl.DataFrame]
+from crpbot_dagster.assets.features.inputs import Build, Inputs
 
 HELD_ROWS = 1_440  # the longest reach, 1,441 minutes (docs/conventions.md), less the new row itself
 HELD_BUCKETS = timedelta(minutes=HELD_ROWS)
