@@ -34,6 +34,9 @@ def analyse(
 ) -> None:
     """Analyse a feature set: coverage, drift, what goes with the label; write a page and print where it lies.
 
+    The rows of a symbol and last day are replaced whole by the newest call, whatever its --from; they say their first
+    day. Choose inputs by days before those that a verdict tests: else the test has chosen its own inputs.
+
     Example: crpbot analyse v5 --symbol BTC-USD
     """
     from crpbot_dagster import runs
@@ -91,7 +94,7 @@ def _require(lake: "Lake", table: str, symbol: str, first: date, last: date) -> 
 def _show(rows: list[dict[str, Any]], title: str, said: dict[str, str], as_json: bool) -> None:
     import polars as pl
 
-    from crpbot_dagster.assets.evaluations.feature_analysis import summary
+    from crpbot_dagster.assets.evaluations.feature_analysis import standing, summary
 
     if not rows:
         stop(f"{title}: the days hold no rows", MISSING)
@@ -118,8 +121,7 @@ def _show(rows: list[dict[str, Any]], title: str, said: dict[str, str], as_json:
             interval = f"{_number(r['corr_up_low'])} to {_number(r['corr_up_high'])}"
             information, drift = _number(r["mutual_information_nats"], ".3f"), r["drift_level"] or "unknown"
             numbers = (_number(r["accuracy_lost"], "+.2f", 100), _number(r["corr_up"]), interval, information, drift)
-            stands = "yes" if r["stands_out"] else "no"
-            grid.add_row(str(r["rank_n"]), r["feature"], stands, *numbers, f"{100 * r['null_frac']:.2f} %")
+            grid.add_row(str(r["rank_n"]), r["feature"], standing(r), *numbers, f"{100 * r['null_frac']:.2f} %")
     Console().print(grid)
     for key, words in told.items():
         typer.echo(words if key == "found" else f"  {key.replace('_', ' ')}: {words}")

@@ -14,7 +14,7 @@ def _estimate(name: str, unit: str, range_: str, text: str) -> tuple[Column, ...
         Column(name, F64, unit, text, range_),
         Column(f"{name}_low", F64, unit, f"lower end of the 95 % interval of {name}, over whole days"),
         Column(f"{name}_high", F64, unit, "its upper end"),
-        Column(f"{name}_q", F64, "1", "least false discovery rate of the test of zero, over all tests", "[0, 1]"),
+        Column(f"{name}_p", F64, "1", "p-value of zero; null for a level, which is not tested", "[0, 1]"),
     )
 
 
@@ -24,7 +24,11 @@ COLUMNS = columns(
     Column("feature_group", TEXT, "", "its group in the dictionary", required=True),
     Column("is_input", FLAG, "flag", "a model reads it", required=True),
     Column("rank_n", I64, "n", "1 is best; null for what no model reads", "≥ 1"),
-    Column("stands_out", FLAG, "flag", "a correlation or its importance has q at most 5 %", required=True),
+    Column("is_level", FLAG, "flag", "a model reads it and memories_n is below 30: not tested", required=True),
+    Column("memories_n", F64, "n", "how many times the span holds its memory (association.memories)", "≥ 0"),
+    Column("stands_out", FLAG, "flag", "q is at most 5 %", required=True),
+    Column("p", F64, "1", "of its two correlations and its cluster's importance together (Simes)", "[0, 1]"),
+    Column("q", F64, "1", "least false discovery rate of that p among all inputs that are tested", "[0, 1]"),
     Column("null_frac", F64, "frac", "share of minutes in which it is null", "[0, 1]", required=True),
     Column("worst_day", pl.Date(), "", "the day with the largest share of nulls, the first of them", required=True),
     Column("worst_day_null_frac", F64, "frac", "that share", "[0, 1]", required=True),
@@ -32,14 +36,14 @@ COLUMNS = columns(
     Column("sd", F64, "", "standard deviation", "≥ 0"),
     tuple(Column(f"quantile_{pct:02d}", F64, "", f"{pct} % quantile") for pct in QUANTILES),
     Column("drift_psi", F64, "1", "population stability index between the two spans that differ most", "≥ 0"),
-    Column("drift_limit", F64, "1", "it must exceed 0.1, and what 95 of 100 spans without drift stay below", "> 0"),
+    Column("drift_limit", F64, "1", "it must exceed 0.1, and what 95 of 100 columns without drift stay below", "> 0"),
     Column("drift_level", TEXT, "", "none, watch, or act (0.25)"),
     Column("drift_since", TEXT, "", "the first of the two spans: a month, or a half"),
     Column("drift_until", TEXT, "", "the second"),
     _estimate("corr_ret", "1", "[-1, 1]", "Pearson correlation of the model input with y_ret_15m"),
     _estimate("corr_up", "1", "[-1, 1]", "Pearson correlation of the model input with y_up_15m"),
     Column("mutual_information_nats", F64, "nats", "with y_up_15m, on minutes whose labels do not overlap", "≥ 0"),
-    Column("mutual_information_floor_nats", F64, "nats", "95 of 100 stay below it when the label is shuffled", "≥ 0"),
+    Column("mutual_information_floor_nats", F64, "nats", "its own in 95 of 100 orders of the label's days", "≥ 0"),
     Column("cluster_n", I64, "n", "inputs of a cluster have |correlation| of 0.8 or more, pair by pair", "≥ 1"),
     _estimate(
         "accuracy_lost",

@@ -1,6 +1,7 @@
 """On the sandbox what was planted in BTC comes out on top and nothing of SOL does; the page says it, in a browser too."""
 
 import shutil
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -9,10 +10,11 @@ import dagster as dg
 import numpy as np
 import polars as pl
 import pytest
-from conftest import bars_of, days_between
+from conftest import SEED, bars_of, days_between
 from promotion.test_report import EVIL, Page
 
 from crpbot_dagster.assets import ANALYSES, DAY_TABLES, EVALUATION_TABLES, ROUTE
+from crpbot_dagster.assets.evaluations.association import LEAST_MEMORIES, correlation
 from crpbot_dagster.assets.evaluations.charts import plotly_js
 from crpbot_dagster.assets.evaluations.feature_analysis import Analysis, analyse, summary
 from crpbot_dagster.assets.evaluations.feature_page import render, top_markdown
@@ -50,13 +52,15 @@ def sandbox(market) -> dict[str, tuple[pl.DataFrame, pl.DataFrame]]:
 
 @pytest.fixture(scope="module")
 def btc(sandbox) -> Analysis:
-    return analyse(*sandbox["BTC-USD"], "v5", V5, 7)
+    return analyse(*sandbox["BTC-USD"], "v5", V5, SEED)
 
 
-def test_what_was_planted_in_btc_is_on_top_and_nothing_else(btc: Analysis) -> None:
-    assert set(btc.standing_out) == PLANTED
-    top = btc.columns.head(8)
-    assert set(top["feature"]) == PLANTED and top["rank_n"].to_list() == list(range(1, 9))
+def test_what_was_planted_in_btc_is_on_top(btc: Analysis) -> None:
+    others = set(btc.standing_out) - PLANTED
+    assert set(btc.standing_out) >= PLANTED
+    assert len(others) <= 1, "of nine that stand out at 5 % half a wrong one is expected"
+    top = btc.columns.head(8 + len(others))
+    assert set(top["feature"]) == PLANTED | others and top["rank_n"].to_list() == list(range(1, top.height + 1))
     assert {f"ob_imbalance_{k}" for k in (1, 5, 10, 25)} == set(top["feature"].head(4))
     row = btc.columns.row(by_predicate=pl.col("feature") == "ob_imbalance_1", named=True)
     assert 0.3 < row["corr_up_low"] < row["corr_up"] < row["corr_up_high"] and row["corr_ret_low"] > 0.3
@@ -69,8 +73,8 @@ def test_what_was_planted_in_btc_is_on_top_and_nothing_else(btc: Analysis) -> No
 
 
 def test_nothing_of_sol_stands_out(sandbox) -> None:
-    found = analyse(*sandbox["SOL-USD"], "v5", V5, 7)
-    assert found.standing_out == [] and found.columns["corr_up_q"].min() > 0.05
+    found = analyse(*sandbox["SOL-USD"], "v5", V5, SEED)
+    assert found.standing_out == [] and found.columns["q"].min() > 0.05
     assert summary(found.columns)["found"].startswith("None of the 44 model inputs stands out")
     assert found.importance.accuracy.low < 0.5 < found.importance.accuracy.high
     page = Page(render(found, sandbox["SOL-USD"][0], V5, NOTE))
@@ -85,6 +89,9 @@ def test_what_no_model_reads_is_counted_and_not_tested(btc: Analysis) -> None:
     assert unread["mean"].null_count() == 0
     category = btc.columns.row(by_predicate=pl.col("feature") == "day_of_week", named=True)
     assert category["corr_up"] is None and category["accuracy_lost"] is not None
+    k = btc.inputs.index("day_of_week")
+    assert np.isnan(btc.redundancy.correlation[k]).all(), "the number of a category is only its name"
+    assert not category["is_level"] and category["memories_n"] is None
     assert category["drift_psi"] is None, "it reads the clock alone"
     assert set(btc.columns.columns) | {"first_day"} == {c.name for c in COLUMNS}
 
@@ -119,16 +126,51 @@ def lasting(rng: np.random.Generator, rows: int) -> np.ndarray:
     return np.convolve(rng.normal(size=rows + 14), np.ones(15), "valid") / np.sqrt(15)
 
 
-def test_noise_stays_noise_and_a_plant_among_it_is_found() -> None:
-    rng, rows = np.random.default_rng(1), 6 * 1440
+def test_noise_stays_noise_and_a_plant_among_it_is_found(rng) -> None:
+    rows = 6 * 1440
     for planted in (0.0, 0.0, 0.3):
         columns = {f"noise_{i}": lasting(rng, rows) for i in range(8)}
         columns["plant"] = lasting(rng, rows)
         up = (planted * columns["plant"] + lasting(rng, rows) > 0).astype(float)
-        found = analyse(*(m := made_up(rng, 6, columns, up))[:2], "v4", m[2], 7)
+        found = analyse(*(m := made_up(rng, 6, columns, up))[:2], "v4", m[2], SEED)
         assert ("plant" in found.standing_out) == (planted > 0)
         assert set(found.standing_out) <= {"plant"}
     assert summary(found.columns)["found"] == "1 of the 9 model inputs stands out: plant."
+
+
+def test_a_level_is_said_to_be_one_and_not_tested(rng) -> None:
+    """A log price less a near-constant, in a market without memory, that happens to rise when it is low."""
+    rows = 6 * 1440
+    swing = np.sin(np.arange(rows) / 1440)
+    columns = {"high_dist": swing + 0.01 * rng.normal(size=rows).cumsum() / 38, "fast": rng.normal(size=rows)}
+    up = (rng.random(rows) < 0.5 - 0.15 * swing).astype(float)
+    found = analyse(*(m := made_up(rng, 6, columns, up))[:2], "v4", m[2], SEED)
+    level, fast = (found.columns.row(by_predicate=pl.col("feature") == n, named=True) for n in columns)
+    assert level["is_level"] and level["memories_n"] < LEAST_MEMORIES < fast["memories_n"] and not fast["is_level"]
+    untested = ("p", "q", "corr_up", "corr_ret", "corr_up_p", "corr_ret_p", "accuracy_lost_p")
+    assert not level["stands_out"] and all(level[n] is None for n in untested) and fast["q"] is not None
+    assert correlation(columns["high_dist"], up, np.arange(rows) // 1440).p < 0.01, "tested it would stand out"
+    assert summary(found.columns)["found"].endswith(" Not tested, as they linger too long: 1.")
+    text = Page(render(found, m[0], m[2], "live")).text
+    assert "Levels, not tested: high_dist (" in text and "level: not tested" in text
+    assert "level: not tested" in top_markdown(found.columns)
+
+
+def test_a_model_reads_a_category_as_flags(rng, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[np.ndarray] = []
+
+    def fit(x: np.ndarray, y: np.ndarray, seed: int):
+        read.append(x)
+        return lambda rows: np.full(len(rows), 0.5)
+
+    monkeypatch.setattr("crpbot_dagster.assets.evaluations.feature_analysis.fit_quick", fit)
+    rows = 6 * 1440
+    columns = {"a": rng.normal(size=rows), "kind": np.arange(rows) // 60 % 3.0}
+    features, known, table = made_up(rng, 6, columns, (rng.random(rows) > 0.5).astype(float))
+    kind = replace(table.column("kind"), transform="category", range="{0,1,2}")
+    found = analyse(features, known, "v4", replace(table, columns=(table.column("a"), kind)), SEED)
+    assert read[0].shape[1] == 3 and set(np.unique(read[0][:, 1:])) == {0.0, 1.0}
+    assert set(found.importance.lost) == set(found.redundancy.cluster.tolist()) == {1, 2}
 
 
 def test_a_drift_and_a_pair_are_found_and_an_absent_column_is_no_error(rng) -> None:
@@ -137,7 +179,7 @@ def test_a_drift_and_a_pair_are_found_and_an_absent_column_is_no_error(rng) -> N
     columns = {"still": rng.normal(size=rows), "moved": rng.normal(size=rows) + later, "absent": np.full(rows, np.nan)}
     columns["same"] = -columns["still"] + 0.1 * rng.normal(size=rows)
     features, known, table = made_up(rng, 8, columns, (rng.random(rows) > 0.5).astype(float))
-    found = analyse(features, known, "v4", table, 7)
+    found = analyse(features, known, "v4", table, SEED)
     told = {r["feature"]: r for r in found.columns.iter_rows(named=True)}
     assert told["moved"]["drift_level"] == "act" and told["still"]["drift_level"] == "none"
     assert told["still"]["cluster_n"] == told["same"]["cluster_n"] != told["moved"]["cluster_n"]
@@ -152,7 +194,7 @@ def test_without_labels_the_rest_is_still_told(rng) -> None:
     rows = 2 * 1440
     features, known, table = made_up(rng, 2, {"a": rng.normal(size=rows), "b": rng.normal(size=rows)}, np.zeros(rows))
     none = known.with_columns(y_up_15m=pl.lit(None, pl.Int8), y_ret_15m=pl.lit(None, pl.Float64))
-    found = analyse(features, none, "v4", table, 7)
+    found = analyse(features, none, "v4", table, SEED)
     assert found.labelled_n == 0 and found.standing_out == [] and found.columns["mean"].null_count() == 0
     text = Page(render(found, features, table, "live")).text
     assert "too few labelled days" in text and "too few days to compare" in text and "Never null: every feature" in text
@@ -169,7 +211,8 @@ def html(btc: Analysis, sandbox) -> str:
 def test_the_page_says_what_the_table_says(html: str, btc: Analysis, sandbox) -> None:
     page = Page(html)
     assert page.text.startswith("BTC-USD features v5, 2023-11-16 to 2023-11-21")
-    assert "8 of the 44 model inputs stand out: ob_imbalance_1" in page.text and "Simulated data" in page.text
+    said = f"{len(btc.standing_out)} of the 44 model inputs stand out: ob_imbalance_1"
+    assert said in page.text and "Simulated data" in page.text and "selection leakage" in page.text
     for r in btc.columns.filter("is_input").iter_rows(named=True):
         if r["corr_up"] is not None:
             assert f"{r['corr_up']:+.3f} {r['corr_up_low']:+.3f} to {r['corr_up_high']:+.3f}" in page.text, r["feature"]

@@ -23,6 +23,7 @@ def sound(market: MarketSpec) -> dict[str, pl.DataFrame]:
         row = dict.fromkeys(table.schema) | {
             "feature_group": "g",
             "is_input": True,
+            "is_level": False,
             "stands_out": False,
             "null_frac": 0.0,
         }

@@ -4,18 +4,29 @@ Labels overlap and regimes last, so an interval here treats whole UTC days as th
 (``drift.py``), what a model makes of it (``importance.py``).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from scipy.special import xlogy
 
-from crpbot_dagster.assets.evaluations.day_blocks import Days, Estimate, Floats, Ints, day_sums, ratio_error, student
+from crpbot_dagster.assets.evaluations.day_blocks import (
+    Days,
+    Estimate,
+    Floats,
+    Ints,
+    day_sums,
+    permuted_days,
+    ratio_error,
+    student,
+)
 
 LEAST_ROWS = 100  # below it nothing is said of a column
 LEAST_DAYS = 2.0  # days that must carry a column's spread
-NEIGHBOURS = 3  # of the estimator of mutual information, as its authors advise
-SHUFFLES = 3  # of the label, to see what no information looks like
-FLOOR_QUANTILE = 0.95
+LEAST_MEMORIES = 30  # of an input that is tested: ours, see ``memories``
+BINS = 10  # at most, of what is counted
+SHUFFLES = 99  # of the label's days, to see what no information looks like
+ABOVE_FLOOR = 5  # of 100 orders of the days, the true one included: a test at 5 %
 SAME_ABOVE = 0.8  # |correlation| of every pair in a cluster
 
 
@@ -59,6 +70,50 @@ def correlation(x: Floats, y: Floats, day: Days) -> Estimate:
     return Estimate(r, float(np.tanh(low)), float(np.tanh(high)), p)
 
 
+def memories(x: Floats, hour: Ints) -> float:
+    """Return how many times the span holds the memory of ``x``: hours · E[Δ²] / 2·variance, of its hourly means.
+
+    ``correlation`` is honest of an input that forgets within the span. One that does not, whose changes are the
+    market's own, correlates with the later return of a martingale: after the fact a low price was followed by rises.
+    Of a random walk this number stays below 14 in 99 of 100 spans of any length, and a test at 5 % is wrong in 30 to 34
+    of 100; of what lingers so that it is about 30, in 9; about 200, in 6. Noise laid over a random walk hides it.
+
+    Parameters
+    ----------
+    x : float64[n], NaN where missing
+    hour : int64[n], hours since an epoch; only hours that follow on one another are compared
+
+    Returns
+    -------
+    float
+        NaN without two such hours, or without any spread.
+
+    Source
+    ------
+    The ratio, one less the autocorrelation: von Neumann (1941), Annals of Mathematical Statistics 12(4), 367-395; the
+    bias: Stambaugh (1999), J. Financial Economics 54(3), 375-421. The limit of 30 and the hour: ours.
+    """
+    known = np.isfinite(x)
+    total, count = day_sums(x[known], hour[known])
+    follows = np.diff(np.unique(hour[known])) == 1
+    if not follows.any():
+        return np.nan
+    means = total / count
+    spread = float(means.var())
+    if spread <= (1e-12 * np.abs(means).max()) ** 2:
+        return np.nan
+    return len(means) * float(np.mean(np.diff(means)[follows] ** 2)) / (2 * spread)
+
+
+def simes(p: Sequence[float]) -> float:
+    """Return one p-value of "nothing is there in any of these tests", valid for tests that agree; NaN without tests.
+
+    Source: Simes (1986), Biometrika 73(3), 751-754; for tests that go together: Sarkar (1998), Annals of Statistics
+    26(2), 494-504.
+    """
+    return float(np.min(benjamini_hochberg(np.array(p)))) if p else np.nan
+
+
 def benjamini_hochberg(p: Floats) -> Floats:
     """Return q float64[n]: the least false discovery rate at which each test is a discovery; NaN where ``p`` is.
 
@@ -74,45 +129,55 @@ def benjamini_hochberg(p: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Information:
-    """Mutual information of each column with the label, nats, and what 95 of 100 columns show of a shuffled label."""
+    """Mutual information of each column with the label beside its own noise floor, float64[k], nats, NaN: unknown."""
 
     nats: Floats
-    floor: float
+    floor: Floats
     rows_n: int
 
 
-def mutual_information(x: Floats, y: Ints, is_discrete: NDArray[np.bool_], seed: int) -> Information:
+def bin_edges(x: Floats) -> Floats:
+    """Return the upper ends of all bins of ``x`` float64[n] but the last: its values if ten at most, else deciles."""
+    values = np.unique(x)
+    return values[:-1] if len(values) <= BINS else np.unique(np.quantile(x, np.arange(1, BINS) / BINS))
+
+
+def mutual_information(x: Floats, y: Ints, day: Days, seed: int) -> Information:
     """Return how much each column of ``x`` float64[n, k] says of the label ``y`` 0 or 1, whatever the shape.
 
-    ``x`` is a thinned sample: rows whose labels do not overlap. NaN below 100 rows or one value. Seeded.
+    ``x`` is a thinned sample: rows whose labels do not overlap. Counted in ten bins, less what counting adds. A
+    column's floor is what it shows in 95 of 100 orders of the label's days: an input and a label that both last, for
+    hours or for days, share something by chance that rows in any order would not show. NaN below 100 rows or one value.
+    Seeded.
 
     Source
     ------
-    Ross (2014), PLoS ONE 9(2), e87357, as scikit-learn has it.
+    Miller (1955), in Quastler (ed.), Information Theory in Psychology, 95-100 (the bias, (bins - 1)/2n); whole blocks
+    in another order: Ojala & Garriga (2010), JMLR 11, 1833-1863.
     """
     rng = np.random.default_rng(seed)
-    labels = [y, *(rng.permutation(y) for _ in range(SHUFFLES))]
-    found = np.full((len(labels), x.shape[1]), np.nan)
-    for k in range(x.shape[1]):
-        known = np.isfinite(x[:, k])
-        if known.sum() < LEAST_ROWS or np.ptp(x[known, k]) == 0.0:
+    labels = np.column_stack([y, *(permuted_days(y, day, rng) for _ in range(SHUFFLES))]).astype(np.float64)
+    found = np.full((SHUFFLES + 1, x.shape[1]), np.nan)
+    for k, column in enumerate(x.T):
+        known = np.isfinite(column)
+        if known.sum() < LEAST_ROWS or np.ptp(column[known]) == 0.0:
             continue
-        for i, label in enumerate(labels):
-            found[i, k] = _information(x[known, k], label[known], bool(is_discrete[k]), seed)
-    shuffled = found[1:][np.isfinite(found[1:])]
-    floor = float(np.quantile(shuffled, FLOOR_QUANTILE)) if len(shuffled) else np.nan
-    return Information(found[0], floor, len(y))
+        index = np.searchsorted(bin_edges(column[known]), column[known], side="left")
+        found[:, k] = _information(index, labels[known])
+    return Information(found[0], np.sort(found[1:], axis=0)[-ABOVE_FLOOR], len(y))
 
 
-def _information(x: Floats, y: Ints, is_discrete: bool, seed: int) -> float:
-    from sklearn.feature_selection import mutual_info_classif
+def _information(index: Ints, labels: Floats) -> Floats:
+    # Entropy of each column of labels (n, s) less its mean entropy within the bins, (s,).
+    member = index[:, None] == np.unique(index)  # (n, bins)
+    size = member.sum(axis=0)
+    within = _entropy(member.T.astype(np.float64) @ labels / size[:, None])
+    excess = (len(size) - 1) / (2 * len(index))
+    return np.asarray(np.maximum(_entropy(labels.mean(axis=0)) - size @ within / len(index) - excess, 0.0))
 
-    if len(np.unique(y)) < 2:
-        return np.nan
-    told = mutual_info_classif(
-        x[:, None], y, discrete_features=[is_discrete], n_neighbors=NEIGHBOURS, random_state=seed
-    )
-    return float(told[0])
+
+def _entropy(up: Floats) -> Floats:
+    return np.asarray(-xlogy(up, up) - xlogy(1 - up, 1 - up))
 
 
 @dataclass(frozen=True)

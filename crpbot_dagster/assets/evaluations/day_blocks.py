@@ -39,6 +39,16 @@ def day_sums(values: Floats, day: Days, weights: Ints | None = None) -> tuple[Fl
     return np.bincount(index, weights=values).astype(np.float64), np.bincount(index).astype(np.float64)
 
 
+def permuted_days(values: Ints, day: Days, rng: np.random.Generator) -> Ints:
+    """Return ``values`` [n] with whole days in another order; inside a day every row keeps its neighbours.
+
+    What lasts within a day lasts in the result too; only its tie to what else happened that day is cut.
+    Source: Ojala & Garriga (2010), JMLR 11, 1833-1863, of blocks that can be exchanged.
+    """
+    days, index = np.unique(day, return_inverse=True)
+    return values[np.argsort(rng.permutation(len(days))[index], kind="stable")]
+
+
 def ratio_shift(residual: Floats, count: Floats, weights: Ints) -> tuple[Floats, Floats]:
     """Return how far each resample's ratio lies from the sample's, and its standard error, from per-day sums.
 

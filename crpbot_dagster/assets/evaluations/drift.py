@@ -11,13 +11,14 @@ from datetime import date, timedelta
 import numpy as np
 from scipy.special import fdtri
 
-from crpbot_dagster.assets.evaluations.association import LEAST_ROWS
+from crpbot_dagster.assets.evaluations.association import LEAST_ROWS, bin_edges
 from crpbot_dagster.assets.evaluations.day_blocks import Days, Floats, Ints
 
-BINS = 10
 EPSILON = 1e-4  # the least share: a bin that one span lacks would make the PSI infinite
 WATCH, ACT = 0.1, 0.25  # the industry's rule
-NO_DRIFT = 0.95  # the share of spans without drift that stay below the noise limit
+NO_DRIFT = 0.95  # the share of columns without drift that stay below the noise limit in every span
+LEAST_LINGERING_DAYS = 5  # of a span, on average: fewer do not tell whether a day is like the one before
+MOST_LINGERING = 0.97  # above it two spans are one observation each, whatever the formula says
 LEAST_MONTH_DAYS = 10  # of a month that is compared
 
 
@@ -76,18 +77,21 @@ def population_stability(expected: Floats, actual: Floats) -> float:
     return float(np.sum((a - e) * np.log(a / e)))
 
 
-def drift(x: Floats, day: Days, before: Span, after: Span) -> Drift | None:
+def drift(x: Floats, day: Days, before: Span, after: Span, below: float = NO_DRIFT) -> Drift | None:
     """Return how far ``x`` float64[n] moved; None where a span has fewer than two days or 100 values, or no spread.
 
     Ten bins at the quantiles of ``before``. The industry's limits are for large samples of independent rows: without
     any drift the PSI is (B - 1)(1/n + 1/m) in the mean. Minutes are not independent, so here that mean is Σ (variance
-    of each share)/share with the variances of whole days, and a limit is the industry's or what 95 of 100 pairs of
-    spans without drift stay below, whichever is larger. What lingers for days still counts as drift, which it is.
+    of each share)/share with the variances of whole days, and a limit is the industry's or what the share ``below`` of
+    pairs of spans without drift stays below, whichever is larger. Days are not independent either: the variances are
+    those of days of which each is like the one before as ``lingering`` says.
 
     Source
     ------
     Rao & Scott (1984), Annals of Statistics 12(1), 46-60, second-order correction; its F form: Thomas & Rao (1987), J.
-    American Statistical Association 82(398), 630-636.
+    American Statistical Association 82(398), 630-636. Days in a row: Andrews (1991), Econometrica 59(3), 817-858, its
+    AR(1); how many days their variance is worth: Bayley & Hammersley (1946), J. Royal Statistical Society Suppl. 8(2),
+    184-197.
     """
     known = np.isfinite(x)
     parts = []
@@ -96,7 +100,7 @@ def drift(x: Floats, day: Days, before: Span, after: Span) -> Drift | None:
         if inside.sum() < LEAST_ROWS or len(np.unique(day[inside])) < 2:
             return None
         parts.append((x[inside], day[inside]))
-    edges = np.unique(np.quantile(parts[0][0], np.arange(1, BINS) / BINS))
+    edges = bin_edges(parts[0][0])
     tables = [_counts(np.searchsorted(edges, values, side="left"), days, len(edges) + 1) for values, days in parts]
     held = sum(t.sum(axis=0) for t in tables) > 0
     if held.sum() < 2:
@@ -104,13 +108,16 @@ def drift(x: Floats, day: Days, before: Span, after: Span) -> Drift | None:
     tables = [t[:, held] for t in tables]
     first, second = (t.sum(axis=0) / t.sum() for t in tables)
     psi, scale = population_stability(first, second), 1 / np.sqrt(np.maximum((first + second) / 2, EPSILON))
-    spread = sum(_covariance(t) for t in tables) * np.outer(scale, scale)
+    errors = [_errors(t) * scale for t in tables]
+    spread = sum(e.T @ e * len(e) / (len(e) - 1) for e in errors)
     expected, square = float(np.trace(spread)), float((spread**2).sum())
     noise = 0.0
     if square > 0:
         freedom = expected**2 / square  # at most the days less two, and the bins less one
-        days_n = sum(len(t) for t in tables)
-        noise = expected * float(fdtri(freedom, freedom * (days_n - 2), NO_DRIFT))
+        r = lingering(errors, np.linalg.eigh(spread)[1][:, -1])
+        days_n = sum(len(t) for t in tables) * (1 - r**2) / (1 + r**2)
+        expected *= (1 + r) / (1 - r)
+        noise = expected * float(fdtri(freedom, freedom * max(days_n - 2, 1.0), below))
         # Of the sum of squares that a small PSI is near to; an empty bin adds more to the PSI than to that sum.
         squares = float((((second - first) * scale) ** 2).sum())
         noise *= max(psi / squares, 1.0) if squares > 0 else 1.0
@@ -118,8 +125,35 @@ def drift(x: Floats, day: Days, before: Span, after: Span) -> Drift | None:
 
 
 def drifts(x: Floats, day: Days, periods: Sequence[Span]) -> list[Drift | None]:
-    """Return the drift of each span after the first, against the first."""
-    return [drift(x, day, periods[0], after) for after in periods[1:]]
+    """Return the drift of each span after the first, against the first; the limits are those of the largest of them.
+
+    Source: Šidák (1967), J. American Statistical Association 62(318), 626-633.
+    """
+    later = periods[1:]
+    return [drift(x, day, periods[0], after, NO_DRIFT ** (1 / len(later))) for after in later]
+
+
+def lingering(errors: Sequence[Floats], direction: Floats) -> float:
+    """Return how much a day is like the one before, 0 … 0.97, along the direction in which days differ most.
+
+    Few days show too little of it: what is found is raised by (1 + 3r)/days. Below five days a span it is unknown,
+    here 0: there what lasts for days counts as drift.
+
+    Parameters
+    ----------
+    errors : of each span float64[days, bins], each day's part of the error of the shares
+    direction : float64[bins]
+
+    Source
+    ------
+    Kendall (1954), Biometrika 41(3-4), 403-404.
+    """
+    days = sum(len(e) for e in errors) / len(errors)
+    if days < LEAST_LINGERING_DAYS:
+        return 0.0
+    along = [e @ direction for e in errors]
+    r = sum(float(a[1:] @ a[:-1]) for a in along) / sum(float(a @ a) for a in along)
+    return float(np.clip(r + (1 + 3 * r) / days, 0.0, MOST_LINGERING))
 
 
 def _counts(index: Ints, day: Days, bins: int) -> Floats:
@@ -127,7 +161,6 @@ def _counts(index: Ints, day: Days, bins: int) -> Floats:
     return np.bincount(row * bins + index, minlength=len(days) * bins).reshape(len(days), bins).astype(np.float64)
 
 
-def _covariance(counts: Floats) -> Floats:
-    # Of the shares of the bins, ratios of sums over days.
-    residual = counts - np.outer(counts.sum(axis=1), counts.sum(axis=0) / counts.sum())
-    return np.asarray(residual.T @ residual * len(counts) / (len(counts) - 1) / counts.sum() ** 2)
+def _errors(counts: Floats) -> Floats:
+    # Each day's part of the error of the shares of the bins, ratios of sums over days: (days, bins).
+    return np.asarray((counts - np.outer(counts.sum(axis=1), counts.sum(axis=0) / counts.sum())) / counts.sum())

@@ -5,7 +5,8 @@ Pure: no lake, no clock, no setting; the same rows give the same numbers. How on
 (``assets.py``).
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -13,26 +14,28 @@ import numpy as np
 import polars as pl
 
 from crpbot_dagster.assets.evaluations.association import (
+    LEAST_MEMORIES,
     Information,
     Redundancy,
     benjamini_hochberg,
     correlation,
+    memories,
     mutual_information,
     redundancy,
+    simes,
 )
-from crpbot_dagster.assets.evaluations.day_blocks import Days, Estimate, Floats
+from crpbot_dagster.assets.evaluations.day_blocks import Days, Estimate, Floats, Ints
 from crpbot_dagster.assets.evaluations.drift import Drift, Span, drifts, spans
 from crpbot_dagster.assets.evaluations.importance import Importance, permutation_importance
 from crpbot_dagster.assets.evaluations.metrics import KNOWN_AFTER
-from crpbot_dagster.assets.models.dataset import input_values
+from crpbot_dagster.assets.models.dataset import input_values, inputs
 from crpbot_dagster.assets.models.gradient_boosting import fit_quick
 from crpbot_dagster.assets.models.validation import effective_n
 from crpbot_dagster.tables.analyses import COLUMNS, QUANTILES
 from crpbot_dagster.tables.schema import Column, Table
 
-FALSE_DISCOVERIES = 0.05  # the share of wrong claims that is accepted among what is said to stand out
+FALSE_DISCOVERIES = 0.05  # the share of wrong inputs that is accepted among those said to stand out
 LIFE_MIN = 16  # a label's: every 16th minute has labels that share no moment
-MOST_INFORMED_ROWS = 3_000  # mutual information looks for neighbours, which is slow
 MOST_COMPARED_ROWS = 20_000  # columns among each other
 KEYS = ["symbol", "venue", "ts"]
 
@@ -50,6 +53,7 @@ class Analysis:
     symbol: str
     first: date
     last: date
+    seed: int
     columns: pl.DataFrame
     nulls: pl.DataFrame
     inputs: tuple[str, ...]
@@ -75,12 +79,21 @@ class Analysis:
 
 def in_words(columns: pl.DataFrame) -> str:
     """Return what was found, in one sentence; ``columns`` as in ``Analysis``."""
-    inputs = columns.filter("is_input").sort("rank_n")
-    found = inputs.filter("stands_out")["feature"].to_list()
+    read = columns.filter("is_input").sort("rank_n")
+    found, levels = read.filter("stands_out")["feature"].to_list(), read["is_level"].sum()
+    untested = f" Not tested, as they linger too long: {levels}." if levels else ""
     if not found:
-        return f"None of the {inputs.height} model inputs stands out: whatever order they have here is that of noise."
+        return f"None of the {read.height} model inputs stands out: their order here is that of noise.{untested}"
     shown = ", ".join(found[:12]) + (" …" if len(found) > 12 else "")
-    return f"{len(found)} of the {inputs.height} model inputs {'stand' if len(found) > 1 else 'stands'} out: {shown}."
+    stand = "stand" if len(found) > 1 else "stands"
+    return f"{len(found)} of the {read.height} model inputs {stand} out: {shown}.{untested}"
+
+
+def standing(row: Mapping[str, Any]) -> str:
+    """Return in words whether an input stands out; ``row`` of ``Analysis.columns``."""
+    if row["is_level"]:
+        return "level: not tested"
+    return "yes" if row["stands_out"] else "no"
 
 
 def summary(columns: pl.DataFrame) -> dict[str, str]:
@@ -106,24 +119,30 @@ def summary(columns: pl.DataFrame) -> dict[str, str]:
 def analyse(features: pl.DataFrame, labels: pl.DataFrame, feature_set: str, table: Table, seed: int) -> Analysis:
     """Return what ``features`` of one symbol hold over their days, beside the ``labels`` of the same minutes.
 
-    Drift, correlation, information, redundancy and importance are those of the columns as a model reads them. A column
-    that no model reads has none: a price correlates with its own later change by construction (Dickey & Fuller, 1979).
-    Every correlation and importance is a test of "nothing is there"; an input *stands out* when the least false
-    discovery rate of one of its tests, over all tests together, is at most 5 %.
+    Drift, correlation, information, redundancy and importance are those of the columns as a model reads them; a column
+    that no model reads has none. Every correlation, and the importance of the input's cluster, is a test of "nothing is
+    there"; together they give the input one p-value, and it *stands out* when its false discovery rate among all inputs
+    is at most 5 %. A *level*, which lingers as a price does (``association.memories``), is not tested.
     """
     joined = features.join(labels, on=KEYS, how="left", validate="1:1", suffix="_label").sort("ts")
     day = joined["ts"].dt.date().to_numpy()
     values = input_values(joined, table)
-    names, x = tuple(c.name for c in values), np.column_stack(list(values.values()))
+    names = tuple(c.name for c in values)
+    # The number of a category is only its name: it goes with no other column, and a model reads a flag per value.
+    x = np.column_stack([np.full(len(v), np.nan) if c.transform == "category" else v for c, v in values.items()])
+    width = [len(c.limits.members) - 1 if c.transform == "category" else 1 for c in values]
     up = joined["y_up_15m"].cast(pl.Float64).fill_null(np.nan).to_numpy()
     y = joined["y_ret_15m"].fill_null(np.nan).to_numpy()
     known = np.isfinite(up)
+    hour = joined["ts"].dt.epoch("s").to_numpy() // 3_600
     start = (joined["ts"] + KNOWN_AFTER).dt.replace_time_zone(None).to_numpy()
     end = joined["label_end_ts_15m"].dt.replace_time_zone(None).to_numpy()
     together = redundancy(x[:: -(-len(x) // MOST_COMPARED_ROWS)])
-    of_inputs = (x[known], up[known].astype(np.int8), day[known], start[known], end[known])
-    importance = permutation_importance(*of_inputs, together.cluster, fit_quick, seed)
-    information = _information(joined, x, up, values, seed)
+    of_rows = (up[known].astype(np.int8), day[known], start[known], end[known], np.repeat(together.cluster, width))
+    importance = permutation_importance(inputs(joined, table)[known], *of_rows, fit_quick, seed)
+    informed = known & (joined["ts"].dt.epoch("s").to_numpy() // 60 % LIFE_MIN == 0)
+    stored = np.column_stack([v[informed] for v in values.values()])
+    information = mutual_information(stored, up[informed].astype(np.int64), day[informed], seed)
     first, last = day[0].astype(object), day[-1].astype(object)
     periods = spans(first, last)
     # What reads the clock alone differs between two spans only by the weekdays they have.
@@ -132,7 +151,7 @@ def analyse(features: pl.DataFrame, labels: pl.DataFrame, feature_set: str, tabl
     nulls = joined.group_by(pl.col("ts").dt.date().alias("day")).agg(
         pl.col(c.name).is_null().mean() for c in table.features
     )
-    tests = _tests(values, {"corr_ret": y, "corr_up": up}, day, together, importance)
+    tests = _tests(values, {"corr_ret": y, "corr_up": up}, day, hour, together, importance)
     told = [
         _spread(joined[c.name], c)
         | _worst_day(nulls, c.name)
@@ -142,42 +161,35 @@ def analyse(features: pl.DataFrame, labels: pl.DataFrame, feature_set: str, tabl
         for c in table.features
     ]
     return Analysis(
-        feature_set, joined["symbol"][0], first, last, _ranked(told), nulls.sort("day"), names, together, information,
-        importance, periods, moved, joined.height, int(known.sum()), effective_n(start[known], end[known]),
+        feature_set, joined["symbol"][0], first, last, seed, _ranked(told), nulls.sort("day"), names, together,
+        information, importance, periods, moved, joined.height, int(known.sum()), effective_n(start[known], end[known]),
     )  # fmt: skip
 
 
-def _information(joined: pl.DataFrame, x: Floats, up: Floats, values: dict[Column, Floats], seed: int) -> Information:
-    """Return the mutual information of the inputs with the label, on minutes whose labels do not overlap."""
-    minute = joined["ts"].dt.epoch("s").to_numpy() // 60
-    rows = np.flatnonzero((minute % LIFE_MIN == 0) & np.isfinite(up))
-    if len(rows) > MOST_INFORMED_ROWS:
-        rows = np.sort(np.random.default_rng(seed).choice(rows, MOST_INFORMED_ROWS, replace=False))
-    discrete = np.array([bool(c.limits.members) for c in values])
-    return mutual_information(x[rows], up[rows].astype(np.int64), discrete, seed)
-
-
 def _tests(
-    values: dict[Column, Floats], labels: dict[str, Floats], day: Days, together: Redundancy,
+    values: Mapping[Column, Floats], labels: Mapping[str, Floats], day: Days, hour: Ints, together: Redundancy,
     importance: Importance | None,
 ) -> dict[str, dict[str, Any]]:  # fmt: skip
-    """Return of each input its correlations and importance, with intervals, and q over all of these tests."""
-    found: list[tuple[str, str, Estimate]] = []
+    """Return of each input its correlations and importance, with intervals, its one p-value and its q among inputs."""
+    told: dict[str, dict[str, Any]] = {}
     for k, (c, v) in enumerate(values.items()):
-        if c.transform != "category":  # the number of a category is only its name
-            found += [(c.name, kind, correlation(v, y, day)) for kind, y in labels.items()]
+        found: dict[str, Estimate] = {}
+        # The clock is no level: no market moves it. The number of a category is only its name.
+        held = memories(v, hour) if c.transform != "category" and c.reads != ("ts",) else np.nan
+        is_level = held < LEAST_MEMORIES
+        if c.transform != "category" and not is_level:
+            found |= {kind: correlation(v, y, day) for kind, y in labels.items()}
         if importance is not None:
-            found.append((c.name, "accuracy_lost", importance.lost[int(together.cluster[k])]))
-    q = benjamini_hochberg(np.array([np.nan if e.p is None else e.p for _, _, e in found]))
-    told: dict[str, dict[str, Any]] = {c.name: {"is_input": True, "stands_out": False} for c in values}
-    for (name, kind, e), level in zip(found, q.tolist(), strict=True):
-        told[name] |= {
-            kind: _number(e.point),
-            f"{kind}_low": e.low,
-            f"{kind}_high": e.high,
-            f"{kind}_q": _number(level),
-        }
-        told[name]["stands_out"] |= level <= FALSE_DISCOVERIES
+            lost = importance.lost[int(together.cluster[k])]
+            found["accuracy_lost"] = replace(lost, p=None) if is_level else lost
+        told[c.name] = {"is_input": True, "is_level": is_level, "memories_n": _number(held)}
+        told[c.name] |= {"p": _number(simes([e.p for e in found.values() if e.p is not None]))}
+        for kind, e in found.items():
+            ends = {f"{kind}_low": e.low, f"{kind}_high": e.high, f"{kind}_p": e.p}
+            told[c.name] |= {kind: _number(e.point)} | ends
+    q = benjamini_hochberg(np.array([np.nan if t["p"] is None else t["p"] for t in told.values()]))
+    for found_of, level in zip(told.values(), q.tolist(), strict=True):
+        found_of |= {"q": _number(level), "stands_out": level <= FALSE_DISCOVERIES}
     return told
 
 
@@ -188,6 +200,7 @@ def _spread(values: pl.Series, column: Column) -> dict[str, Any]:
         "feature": column.name,
         "feature_group": column.group,
         "is_input": False,
+        "is_level": False,
         "stands_out": False,
     }
     found |= {"null_frac": 1 - len(known) / len(values)}
@@ -217,14 +230,14 @@ def _together(names: tuple[str, ...], name: str, together: Redundancy, informati
         return {}
     k = names.index(name)
     told = {"cluster_n": int(together.cluster[k]), "mutual_information_nats": _number(float(information.nats[k]))}
-    return told | {"mutual_information_floor_nats": _number(information.floor)}
+    return told | {"mutual_information_floor_nats": _number(float(information.floor[k]))}
 
 
 def _ranked(told: list[dict[str, Any]]) -> pl.DataFrame:
     """Return the features, inputs first: those that stand out, by an importance that does, then by correlation."""
     schema = {c.name: c.dtype for c in COLUMNS if c.name not in ("first_day", "rank_n")}
     frame = pl.DataFrame([{n: row.get(n) for n in schema} for row in told], schema=schema)
-    shown = pl.when(pl.col("accuracy_lost_q") <= FALSE_DISCOVERIES).then("accuracy_lost")  # the rest is noise
+    shown = pl.when(pl.col("accuracy_lost_low") > 0).then("accuracy_lost")  # the rest is noise
     order = (shown.fill_null(0.0), pl.col("corr_up").abs().round(6).fill_null(0.0))
     placed = frame.sort("is_input", "stands_out", *order, descending=True, maintain_order=True)
     rank = pl.when("is_input").then(pl.int_range(1, pl.len() + 1, dtype=pl.Int64)).alias("rank_n")

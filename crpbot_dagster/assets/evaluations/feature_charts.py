@@ -66,13 +66,11 @@ def information(found: Analysis) -> Chart:
         found.columns.drop_nulls("mutual_information_nats").sort("mutual_information_nats", descending=True).head(SHOWN)
     )
     names, nats = most["feature"].to_list(), most["mutual_information_nats"].to_list()
-    floor = found.information.floor
-    shapes = [rule("x", floor)] if np.isfinite(floor) else []
-    said = "; ".join(f"{n} {v:.3f}" for n, v in zip(names[:8], nats, strict=False))
-    title = "Mutual information with up or down; dotted: the noise floor"
-    return _rows(
-        "information", title, f"Mutual information in nats: {said}.", [_bars(names, nats, 2)], "nats", ".2~f", shapes
-    )
+    floors = most["mutual_information_floor_nats"].to_list()
+    said = "; ".join(f"{n} {v:.3f} against {f:.3f}" for n, v, f in zip(names[:8], nats, floors, strict=False))
+    title = "Mutual information with up or down, and the noise floor of each input"
+    traces = [_bars(names, nats, 2) | {"name": "information"}, _limits(names, floors, "noise floor")]
+    return _rows("information", title, f"Nats against the noise floor: {said}.", traces, "nats", ".2~f")
 
 
 def redundancy(found: Analysis) -> Chart:
@@ -98,9 +96,7 @@ def drift(found: Analysis) -> Chart | None:
         return None
     most = moved.sort(pl.col("drift_psi") / pl.col("drift_limit"), descending=True).head(SHOWN)
     names = most["feature"].to_list()
-    mark = {"size": 14, "symbol": "line-ns-open", "color": COLOURS[1], "line": {"width": 3}}
-    limits = {"y": names, "x": plain(most["drift_limit"]), "mode": "markers", "name": "limit", "marker": mark}
-    traces = [_bars(names, most["drift_psi"], 0) | {"name": "PSI"}, limits]
+    traces = [_bars(names, most["drift_psi"], 0) | {"name": "PSI"}, _limits(names, most["drift_limit"], "limit")]
     told = most.head(8).select("feature", "drift_psi", "drift_limit").iter_rows()
     said = "; ".join(f"{n} {psi:.2f} against {limit:.2f}" for n, psi, limit in told)
     title = "Drift: the largest PSI of each input, and its limit"
@@ -129,6 +125,11 @@ def _bars(names: list[str], values: Any, i: int) -> dict[str, Any]:
     return {"type": "bar", "orientation": "h", "x": plain(values), "y": names, "marker": {"color": COLOURS[i]}}
 
 
+def _limits(names: list[str], values: Any, name: str) -> dict[str, Any]:
+    mark = {"size": 14, "symbol": "line-ns-open", "color": COLOURS[1], "line": {"width": 3}}
+    return {"y": names, "x": plain(values), "mode": "markers", "name": name, "marker": mark}
+
+
 def _dots(i: int, name: str, found: Interval) -> dict[str, Any]:
     bars = error_bars(found) | {"thickness": 1.5, "width": 3}
     marker = {"size": 9, "color": COLOURS[i], "symbol": MARKS[i]}
@@ -149,15 +150,13 @@ def _heat(
     }  # fmt: skip
 
 
-def _rows(
-    name: str, title: str, alt: str, traces: list[dict[str, Any]], unit: str, form: str, shapes: list[Any] | None = None
-) -> Chart:
+def _rows(name: str, title: str, alt: str, traces: list[dict[str, Any]], unit: str, form: str) -> Chart:
     """Return a chart with a feature per row, the first on top."""
     rows = max(len(t["y"]) for t in traces)
     layout = {
         "xaxis": {"title": {"text": unit}, "tickformat": form, "zerolinecolor": GREY},
         "yaxis": {"autorange": "reversed", "type": "category", "dtick": 1},
-        "shapes": shapes or [rule("x", 0.0)],
+        "shapes": [rule("x", 0.0)],
         "barmode": "overlay",
         "showlegend": len(traces) > 1,
     }

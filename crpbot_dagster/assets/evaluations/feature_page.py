@@ -4,16 +4,19 @@ Pure: the same numbers give the same bytes. Its words are in ``feature_analysis.
 charts in ``feature_charts.py``, its numbers in ``feature_analysis.py``.
 """
 
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from crpbot_dagster.assets.evaluations import feature_charts
-from crpbot_dagster.assets.evaluations.charts import distribution
-from crpbot_dagster.assets.evaluations.feature_analysis import Analysis, in_words
+from crpbot_dagster.assets.evaluations.association import LEAST_MEMORIES
+from crpbot_dagster.assets.evaluations.charts import mini_histogram
+from crpbot_dagster.assets.evaluations.feature_analysis import Analysis, in_words, standing
 from crpbot_dagster.assets.evaluations.page import page, percent
-from crpbot_dagster.tables.schema import Table
+from crpbot_dagster.tables.schema import Column, Table
 
 SHOWN = 15
 LEVELS = {"act": "✖ act", "watch": "▲ watch", "none": "✔ none", None: "–"}
@@ -28,27 +31,42 @@ def render(found: Analysis, features: pl.DataFrame, table: Table, market: str) -
     """Return the page of ``found``; ``features`` are the rows it was made from, ``market`` is the lake's stamp."""
     rows = list(found.columns.iter_rows(named=True))
     inputs = [r for r in rows if r["is_input"]]
+    about = {c.name: c for c in table.features}
+    spread = {r["feature"]: r for r in rows}
     drawn = {name: getattr(feature_charts, name)(found) for name in CHARTS}
     return page(
         Path(__file__).with_name("feature_analysis.html"),
         market=market,
         a=found,
         found=in_words(found.columns),
-        about={c.name: c for c in table.features},
+        about=about,
         top=inputs[:SHOWN],
         rest=inputs[SHOWN:],
         unread=[r for r in rows if not r["is_input"]],
         levels=LEVELS,
+        standing=standing,
+        least_memories=LEAST_MEMORIES,
+        lingering=[r for r in inputs if r["is_level"]],
         charts=drawn,
         clusters=clusters(found),
         drifted=[r for r in inputs if r["drift_level"] in ("watch", "act")],
         never_null=[r["feature"] for r in rows if r["null_frac"] == 0],
         nulls=sorted((r for r in rows if r["null_frac"] > 0), key=lambda r: -r["null_frac"]),
-        distributions=[distribution(features, c) for c in table.features],
+        distributions=[mini(spread[name], c, features[name]) for name, c in about.items()],
     )
 
 
 CHARTS = ("importance", "correlations", "information", "redundancy", "drift", "coverage")
+
+
+def mini(row: Mapping[str, Any], column: Column, stored: pl.Series) -> dict[str, Any]:
+    """Return a feature's spread as ``row`` of the table tells it, with a picture of the middle 98 % of ``stored``."""
+    low, middle, high = (row[f"quantile_{pct:02d}"] for pct in (1, 50, 99))
+    told = {"name": column.name, "unit": column.unit, "text": column.text, "null_frac": row["null_frac"]}
+    if low is None:
+        return told | {"svg": None}
+    known = stored.cast(pl.Float64).drop_nulls().drop_nans().to_numpy()
+    return told | {"low": low, "median": middle, "high": high, "svg": mini_histogram(known, low, high)}
 
 
 def clusters(found: Analysis) -> list[tuple[list[str], float]]:
@@ -75,6 +93,6 @@ def top_markdown(columns: pl.DataFrame) -> str:
         lost = "unknown" if r["accuracy_lost"] is None else f"{100 * r['accuracy_lost']:+.2f}"
         known = (r["corr_up"], r["corr_up_low"], r["corr_up_high"])
         point, low, high = ("unknown" if v is None else f"{v:+.3f}" for v in known)
-        cells = (r["rank_n"], r["feature"], "yes" if r["stands_out"] else "no", lost, point, f"{low} to {high}")
+        cells = (r["rank_n"], r["feature"], standing(r), lost, point, f"{low} to {high}")
         lines.append(f"| {' | '.join(str(c) for c in cells)} | {percent(r['null_frac'])} |")
     return "\n".join(lines)
