@@ -294,7 +294,7 @@ def _described(column: Column) -> str:
     if column.reach is None:
         return column.text
     paper = f" · {column.source}" if column.source not in ("", "–") else ""
-    return f"{column.text} · in {column.range} · reads {column.reach} min{paper} (T: bars/trades_1m, B: bars/book_1m)"
+    return f"{column.text} · in {column.range} · reads {column.reach_text}{paper} (T: bars/trades_1m, B: bars/book_1m)"
 
 
 def column_lineage(table: Table) -> dict[str, dg.TableColumnLineage]:

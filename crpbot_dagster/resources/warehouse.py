@@ -1,6 +1,6 @@
-"""DuckDB over the lake, and the SQL models read by sqlglot: inputs, columns and lineage.
+"""DuckDB over the lake: a user's queries, and the SQL models of one partition.
 
-Not here: the models themselves (``dbt_like_sql/``), wiring (``assets/``).
+Not here: reading the models (``sql_models.py``), wiring (``assets/``).
 """
 
 import difflib
@@ -8,7 +8,6 @@ import functools
 import importlib.util
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -17,35 +16,16 @@ import dagster as dg
 import duckdb
 import polars as pl
 import pyarrow as pa
-import sqlglot
-from sqlglot import exp
-from sqlglot.errors import SqlglotError
-from sqlglot.lineage import Node, lineage
-from sqlglot.optimizer.qualify import qualify
 
 from crpbot_dagster.resources.lake import Lake
+from crpbot_dagster.resources.sql_models import SqlModel, assertions, tables_of
 from crpbot_dagster.tables import TABLES
 
 BATCH_ROWS = 50_000
-MODELS = Path(__file__).resolve().parents[1] / "dbt_like_sql"
-
-
-class ModelError(ValueError):
-    """A SQL model does not parse, or names a table or column that the data dictionary does not know."""
 
 
 class QueryError(ValueError):
     """A query is no single select, names what is not there, or asks for more than the lake."""
-
-
-@dataclass(frozen=True)
-class SqlModel:
-    """One file of ``dbt_like_sql``: its table, text, the tables it reads, and where each column comes from."""
-
-    table: str
-    sql: str
-    inputs: tuple[str, ...]
-    lineage: dict[str, tuple[tuple[str, str], ...]]  # column → (table, column) it is made from
 
 
 def extension(name: str) -> str:
@@ -54,73 +34,6 @@ def extension(name: str) -> str:
     if spec is None or not spec.submodule_search_locations:
         raise ModuleNotFoundError(f"the package duckdb-extension-{name} is not installed")
     return str(next(Path(spec.submodule_search_locations[0]).rglob(f"{name}.duckdb_extension")))
-
-
-@functools.lru_cache(maxsize=64)
-def read_model(path: Path) -> SqlModel:
-    """Parse one model and hold its tables and columns against the data dictionary.
-
-    Raises
-    ------
-    ModelError
-        With file and line, when the text or a name in it is wrong.
-    """
-    sql = path.read_text()
-    table = path.relative_to(MODELS).with_suffix("").as_posix()
-    try:
-        tree = sqlglot.parse_one(sql, dialect="duckdb")
-    except SqlglotError as error:
-        raise ModelError(f"{path.name}: {error}") from error
-    ctes = {c.alias for c in tree.find_all(exp.CTE)}
-    names = sorted({f"{t.db}/{t.name}" for t in tree.find_all(exp.Table) if t.name not in ctes})
-    for name in names:
-        if name not in TABLES:
-            raise ModelError(f"{path.name}: line {_line(sql, name.split('/')[1])}: no table {name}")
-    schema: dict[str, Any] = {}
-    for name in names:
-        stage, short = name.split("/")
-        schema.setdefault(stage, {})[short] = dict.fromkeys(TABLES[name].schema, "text")
-    try:
-        qualified = qualify(tree.copy(), schema=schema, dialect="duckdb", validate_qualify_columns=True)
-    except SqlglotError as error:
-        raise ModelError(f"{path.name}: {_located(sql, str(error))}") from error
-    made = [e.alias_or_name for e in qualified.selects]  # type: ignore[attr-defined]
-    absent = [c for c in TABLES[table].schema if c not in made]
-    if absent:
-        raise ModelError(f"{path.name}: {table} needs the columns {', '.join(absent)}")
-    # All columns at once: what they share is walked once, and every process that loads the definitions pays for it.
-    walked = lineage(None, sql, schema=schema, dialect="duckdb", trim_selects=False)
-    return SqlModel(table, sql, tuple(names), {c: _origins(walked[c]) for c in made})
-
-
-def lineage_of(model: SqlModel) -> dg.TableColumnLineage:
-    """Return where the columns of a model come from, as Dagster wants it."""
-    return dg.TableColumnLineage(
-        {
-            column: [dg.TableColumnDep(dg.AssetKey(t.split("/")), c) for t, c in origins]
-            for column, origins in model.lineage.items()
-        }
-    )
-
-
-def _origins(column: Node) -> tuple[tuple[str, str], ...]:
-    leaves = set()
-    for node in column.walk():
-        if isinstance(node.expression, exp.Table) and not node.downstream and node.expression.db:
-            leaves.add((f"{node.expression.db}/{node.expression.name}", node.name.rpartition(".")[2]))
-    return tuple(sorted(leaves))
-
-
-def _line(sql: str, word: str) -> int:
-    return next((i for i, text in enumerate(sql.splitlines(), 1) if word.lower() in text.lower()), 1)
-
-
-def _located(sql: str, message: str) -> str:
-    named = re.search(r"[Cc]olumn:?\W+([\w.\"]+)", message)
-    if named is None:
-        return message
-    word = named[1].replace('"', "").rpartition(".")[2]
-    return f"line {_line(sql, word)}: {message}"
 
 
 def _database() -> duckdb.DuckDBPyConnection:
@@ -208,7 +121,7 @@ class Warehouse(dg.ConfigurableResource):
             A table of the query was never written.
         """
         connection = _connection().cursor()
-        for table in _tables_of(sql):
+        for table in tables_of(sql):
             if self.lake.delta(table) is None:
                 raise LookupError(f"{table} has never been materialised")
             _view(connection, self.lake, table)
@@ -242,16 +155,5 @@ class Warehouse(dg.ConfigurableResource):
             connection.unregister("this")
 
 
-def assertions(table: str) -> list[Path]:
-    """Return the assertion files of a table, sorted."""
-    return sorted((MODELS / "assert").glob(f"{table.partition('/')[2]}_*.sql"))
-
-
 def _bare(path: Path) -> str:
     return path.read_text().strip().rstrip(";")
-
-
-@functools.lru_cache(maxsize=256)
-def _tables_of(sql: str) -> tuple[str, ...]:
-    tree = sqlglot.parse_one(sql, dialect="duckdb")
-    return tuple(sorted({f"{t.db}/{t.name}" for t in tree.find_all(exp.Table) if t.db}))

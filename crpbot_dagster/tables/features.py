@@ -257,4 +257,35 @@ def manifest_hash(table: Table) -> str:
     return hashlib.sha256("\n".join(manifest(table)).encode()).hexdigest()
 
 
-TABLES = (V4, V5, LABELS)
+COVERAGE = Table(
+    "features/coverage",
+    "one feature of a set on a symbol's day: in how many minutes it has a value",
+    ("symbol", "feature_set", "feature"),
+    columns(
+        SYMBOL,
+        DAY,
+        Column("feature_set", pl.String(), "", "v5 (V4 is part of it), v6 or mean_reversion", required=True),
+        Column("feature", pl.String(), "", "its column", required=True),
+        Column("rows_n", pl.Int64(), "n", "minutes of the day", "≥ 0", required=True),
+        Column("valid_n", pl.Int64(), "n", "minutes with a value", "≥ 0", required=True),
+        Column("null_frac", F64, "frac", "1 − valid_n/rows_n", "[0, 1]", required=True),
+    ),
+    (Measure("coverage_every_minute_is_counted", "coverage_every_minute_is_counted", 0, 0),),  # dbt_like_sql/assert
+    (
+        Check(
+            "v5_is_known",
+            False,
+            "half of the features that models read are null in at most 10 % of the minutes",
+            (
+                Measure(
+                    "median null share of V5",
+                    pl.col("null_frac").filter(pl.col("feature_set") == "v5").median(),
+                    0,
+                    0.1,
+                ),
+            ),
+        ),
+    ),
+)
+
+TABLES = (V4, V5, LABELS, COVERAGE)

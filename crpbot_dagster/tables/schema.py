@@ -85,6 +85,12 @@ class Column:
         return self.transform != "" and not self.transform.startswith("excluded")
 
     @property
+    def reach_text(self) -> str:
+        """How far back it reads: minutes, and observations of slow tables."""
+        minutes = f"{self.reach} minute{'' if self.reach == 1 else 's'}"
+        return f"{minutes}, {self.slow_reach} of slow rows" if self.slow_reach else minutes
+
+    @property
     def limits(self) -> Bounds:
         """The range that a check uses: stated, or ×1.25 for a windowed feature with two finite ends."""
         stated = bounds(self.range)

@@ -8,7 +8,7 @@ import polars as pl
 from conftest import DAYS, SEED, bars_of, with_clocks
 from laws.every_source import MR_SETTINGS, SETTINGS, everything, inputs_of, random_trades
 
-from crpbot_dagster.assets.bars.derivatives import derivatives_1m
+from crpbot_dagster.assets.bars.derivatives import derivatives_1m, with_intervals
 from crpbot_dagster.assets.bars.fx import fx_1m
 from crpbot_dagster.assets.bars.volume_buckets import volume_buckets
 from crpbot_dagster.assets.features import mean_reversion, multi_source
@@ -26,7 +26,8 @@ PERPETUAL, FX, BUCKETS, OPTIONS = (f"bars/{t}" for t in ("derivatives_1m", "fx_1
 COIN, GLOBAL, MOOD = "bars/coin_1d", "bars/global_1d", "bars/sentiment_1d"
 ATTENTION, DEVELOPER, NETWORK, MACRO = (f"bars/{t}" for t in ("attention_1d", "developer_1d", "network_1d", "macro_1d"))
 V6, REVERSION, USDT = "features/v6", "features/mean_reversion", "raw/coinbase_usdt"
-FACTS: dict[str, float] = {}
+COVERAGE = "features/coverage"
+FACTS: dict[str, float] = {"coverage_every_minute_is_counted": 0.0}
 
 
 def put(**values: pl.Expr) -> Callable[[pl.DataFrame], pl.DataFrame]:
@@ -54,6 +55,7 @@ BROKEN: dict[tuple[str, str], Break] = {
     (V6, "null_share"): no("gap_kraken_bps"),
     (REVERSION, "no_look_ahead"): {"look_ahead_n": 1.0},
     (REVERSION, "null_share"): no("vpin"),
+    (COVERAGE, "v5_is_known"): put(null_frac=pl.lit(0.2)),
 }
 EARLY = put(available_ts=pl.lit(START - timedelta(seconds=1)))
 BROKEN_RULES: list[tuple[str, Break]] = [
@@ -75,12 +77,16 @@ BROKEN_RULES: list[tuple[str, Break]] = [
     (V6, put(rsi_14x5m=pl.lit(200.0))),
     (REVERSION, lambda f: f.head(1000)),
     (REVERSION, put(vpin=pl.lit(1.5))),
+    (COVERAGE, {"coverage_every_minute_is_counted": 1.0}),
+    (COVERAGE, put(valid_n=pl.lit(-1))),
 ]
 
 
 def sound(market: MarketSpec) -> dict[str, pl.DataFrame]:
     rng = np.random.default_rng(SEED)
     ticker = with_clocks(derivatives.ticker(market, "BTCUSDT", DAY))
+    announced = pl.from_epoch("funding_timestamp", "us").dt.replace_time_zone("UTC")
+    said = with_intervals(ticker.lazy().with_columns(funding_ts=announced), "received", 8)
     forced = with_clocks(derivatives.liquidations(market, "BTCUSDT", DAY))
     ticks = with_clocks(tape(market, "BTC-USD", DAY))
     both, other = (bars_of(market, s, DAYS) for s in ("BTC-USD", "ETH-USD"))
@@ -92,7 +98,7 @@ def sound(market: MarketSpec) -> dict[str, pl.DataFrame]:
     one = {"obs_day": DAY, "available_ts": END + timedelta(hours=7)}
     return {
         USDT: minutes,
-        PERPETUAL: derivatives_1m(ticker.lazy(), forced.lazy(), DAY, 8, "received").with_columns(
+        PERPETUAL: derivatives_1m(said, forced.lazy(), DAY, "received").with_columns(
             venue=pl.lit("binance-futures"), clock=pl.lit("received")
         ),
         FX: fx_1m({"coinbase/coinbase": minutes}, DAY),
@@ -115,4 +121,6 @@ def sound(market: MarketSpec) -> dict[str, pl.DataFrame]:
         MACRO: pl.DataFrame([one | {"series_id": s, "value": v} for s, v in (("SP500", 4_514.0), ("DTWEXBGS", 121.1))]),
         V6: spread.filter(here),
         REVERSION: reverting.filter(here),
+        COVERAGE: pl.DataFrame({"feature_set": "v5", "feature": ["close", "rsi"], "rows_n": 1440, "valid_n": [1440, 1300],
+                                "null_frac": [0.0, 1 - 1300 / 1440]}),
     }  # fmt: skip

@@ -12,8 +12,9 @@ import pytest
 from crpbot_dagster import assets, settings
 from crpbot_dagster.assets.bars.assets import MARKET_1M_LINEAGE
 from crpbot_dagster.assets.checks import column_lineage
+from crpbot_dagster.assets.features.sets import SETS
 from crpbot_dagster.definitions import defs
-from crpbot_dagster.resources.warehouse import MODELS, ModelError, assertions, read_model
+from crpbot_dagster.resources.sql_models import MODELS, ModelError, assertions, read_model
 from crpbot_dagster.settings import PROJECT, SettingsError, unknown_variables
 from crpbot_dagster.tables import TABLES
 from crpbot_dagster.tables.schema import bounds
@@ -108,6 +109,14 @@ def test_market_1m_has_its_dependencies_and_lineage() -> None:
     assert [(d.asset_key.path[-1], d.column_name) for d in lineage["mid"]] == [("book_1m", "mid")]
 
 
+def test_the_coverage_of_features_lists_every_feature_of_every_set() -> None:
+    of_sets = {
+        (f"features/{name}", c.name) for name in ("v5", "v6", "mean_reversion") for c in SETS[name].table.features
+    }
+    assert set(read_model(MODELS / "features/coverage.sql").lineage["valid_n"]) == of_sets
+    assert {t.table.name for t in SETS.values()} - {t for t, _ in of_sets} == {"features/v4"}, "part of V5"
+
+
 def test_every_feature_names_columns_that_exist_as_its_origin() -> None:
     for name in ("features/v4", "features/v5", "features/v6", "features/mean_reversion"):
         lineage = column_lineage(TABLES[name])["dagster/column_lineage"].deps_by_column
@@ -131,15 +140,35 @@ def test_a_wrong_column_in_a_sql_model_is_found_with_file_and_line(monkeypatch, 
     folder.mkdir()
     good = (MODELS / "bars" / "market_1m.sql").read_text()
     broken = folder / "market_1m.sql"
-    monkeypatch.setattr("crpbot_dagster.resources.warehouse.MODELS", tmp_path)
-    broken.write_text(good.replace("book.mid as mid", "book.middle as mid"))
-    line = next(i for i, text in enumerate(broken.read_text().splitlines(), 1) if "middle" in text)
-    with pytest.raises(ModelError, match=rf"market_1m.sql: line {line}: .*middle"):
+    monkeypatch.setattr("crpbot_dagster.resources.sql_models.MODELS", tmp_path)
+    for right, wrong, word in (
+        ("book.mid as mid", "book.middle as mid", "middle"),
+        ("book.mid as mid", "book.close as mid", "close"),  # a column of others: ticks and candles have it
+        ("candles.close as candle_close", "candles.mid as candle_close", "mid"),
+        ("candles.volume as candle_volume", "candles.v as candle_volume", "v"),
+        ("= book.venue and", "= book.place and", "place"),
+        ("select venue, ts, mid", "select venue, ts, middle as mid", "middle"),
+        ("from bars.book_1m", "from bars.book_2m", "no table bars/book_2m"),
+    ):
+        assert good.count(right) == 1
+        broken.write_text(good.replace(right, wrong))
+        line = next(i for i, text in enumerate(broken.read_text().splitlines(), 1) if wrong in text)
+        with pytest.raises(ModelError, match=rf"market_1m.sql: line {line}: .*{word}"):
+            read_model(broken)
+        read_model.cache_clear()
+    broken.write_text(good.replace("    book.mid as mid,\n", ""))
+    with pytest.raises(ModelError, match=r"market_1m.sql: line \d+: bars/market_1m needs the columns mid"):
         read_model(broken)
     read_model.cache_clear()
-    broken.write_text(good.replace("bars.book_1m", "bars.book_2m"))
-    with pytest.raises(ModelError, match="no table bars/book_2m"):
-        read_model(broken)
+
+
+def test_a_wrong_column_in_an_assertion_is_found_when_its_model_is_read(monkeypatch, tmp_path) -> None:
+    for name in ("bars/market_1m.sql", "assert/market_1m_mid_near_trades.sql"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text((MODELS / name).read_text().replace("tick_close - 1", "tick_price - 1"))
+    monkeypatch.setattr("crpbot_dagster.resources.sql_models.MODELS", tmp_path)
+    with pytest.raises(ModelError, match=r"market_1m_mid_near_trades.sql: line 4: .*tick_price"):
+        read_model(tmp_path / "bars/market_1m.sql")
     read_model.cache_clear()
 
 

@@ -16,7 +16,8 @@ from crpbot_dagster.assets.bars.derivatives import funding_mean
 from crpbot_dagster.assets.checks import table_asset
 from crpbot_dagster.partitions import split
 from crpbot_dagster.resources.lake import ANSWERED, Built, Lake
-from crpbot_dagster.resources.warehouse import MODELS, Warehouse, lineage_of, read_model
+from crpbot_dagster.resources.sql_models import MODELS, lineage_of, read_model
+from crpbot_dagster.resources.warehouse import Warehouse
 from crpbot_dagster.tables import CANDLES, TABLES, TICKS
 
 

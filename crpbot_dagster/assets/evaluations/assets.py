@@ -28,7 +28,8 @@ from crpbot_dagster.assets.models.artefact import Artefact, ContractBroken, load
 from crpbot_dagster.assets.models.dataset import require_source
 from crpbot_dagster.partitions import split
 from crpbot_dagster.resources.lake import Built, Lake
-from crpbot_dagster.resources.warehouse import MODELS, Warehouse, lineage_of, read_model
+from crpbot_dagster.resources.sql_models import MODELS, lineage_of, read_model
+from crpbot_dagster.resources.warehouse import Warehouse
 from crpbot_dagster.settings import Settings
 from crpbot_dagster.tables import TABLES, TICKS
 from crpbot_dagster.tables.results import FAMILIES

@@ -16,15 +16,17 @@ from crpbot_dagster.assets.features import labels as label_rules
 from crpbot_dagster.assets.features import mean_reversion as reversion
 from crpbot_dagster.assets.features import multi_source
 from crpbot_dagster.assets.features.inputs import Inputs
-from crpbot_dagster.assets.features.laws import sample, unlike_alone
+from crpbot_dagster.assets.features.laws import compared, sample, unlike_alone
 from crpbot_dagster.assets.features.mean_reversion import MRSettings
 from crpbot_dagster.assets.features.multi_source import V6Settings
 from crpbot_dagster.assets.features.price import arrays
-from crpbot_dagster.assets.features.reading import SLOW_DAYS, primary_minutes, reversion_inputs, v6_inputs
+from crpbot_dagster.assets.features.reading import SLOW_DAYS, NotHeld, primary_minutes, reversion_inputs, v6_inputs
 from crpbot_dagster.assets.features.sets import SETS, mr_settings, v6_settings
 from crpbot_dagster.instruments import Primary
 from crpbot_dagster.partitions import split, trailing
 from crpbot_dagster.resources.lake import Built, Lake
+from crpbot_dagster.resources.sql_models import MODELS, lineage_of, read_model
+from crpbot_dagster.resources.warehouse import Warehouse
 from crpbot_dagster.tables.features import READ_FROM, V5
 
 Told = TypeVar("Told", V6Settings, MRSettings)
@@ -52,11 +54,12 @@ def _require_primary(minutes: pl.DataFrame, primary: Primary, symbol: str, day: 
 
 
 def built(name: str, inputs: Inputs, symbol: str, primary: Primary, day: date, **notes: object) -> Built:
-    """Return a set's rows of ``day``, and how many of its columns a sample of rows finds to look ahead."""
+    """Return a set's rows of ``day``, and how many of the columns that a sample of rows compares look ahead."""
     build = SETS[name].of(symbol, primary)
     made = build(inputs)
-    broken = unlike_alone(inputs, made, build, sample(symbol, day, made.height))
-    facts = {"look_ahead_n": float(len(broken))}
+    chosen = sample(made, symbol, day)
+    broken = unlike_alone(inputs, made, build, chosen)
+    facts = {"look_ahead_n": float(len(broken)), "look_ahead_compared_n": float(compared(made, chosen))}
     rows = _own_day(made, symbol, primary.venue, day)
     return Built(rows, "complete", primary.source, facts, notes | ({"look_ahead": broken} if broken else {}))
 
@@ -106,7 +109,7 @@ def of_many_sources(
     name: str,
     context: dg.AssetExecutionContext,
     bars: tuple[pl.LazyFrame, pl.LazyFrame],
-    read: Callable[..., Inputs],
+    read: Callable[..., tuple[Inputs, NotHeld]],
     told_of: Callable[[str, Primary], Told],
     absent_of: Callable[[Inputs, Told], dict[str, str]],
 ) -> Built:
@@ -119,13 +122,17 @@ def of_many_sources(
     before = day - timedelta(days=1)
     trades, book = (primary_minutes(f, primary, before, day) for f in bars)
     _require_primary(trades, primary, symbol, day)
-    inputs, told = read(symbol, primary, trades, book, before, day), told_of(symbol, primary)
+    (inputs, not_held), told = read(symbol, primary, trades, book, before, day), told_of(symbol, primary)
     made, absent = built(name, inputs, symbol, primary, day), absent_of(inputs, told)
     rows = made.frame.lazy().collect()
     empty = [c.name for c in SETS[name].table.features if rows[c.name].null_count() == rows.height]
     why = {n: absent.get(n, "too few valid rows or days") for n in empty}
     stated = {k: sorted(v) if isinstance(v, frozenset) else v for k, v in asdict(told).items()}
-    notes = {"settings": dg.MetadataValue.json(stated), "empty_columns": dg.MetadataValue.json(why)}
+    notes = {
+        "settings": dg.MetadataValue.json(stated),
+        "empty_columns": dg.MetadataValue.json(why),
+        "days_not_in_the_lake": dg.MetadataValue.json(not_held),
+    }
     return replace(made, notes={**made.notes, **notes})
 
 
@@ -202,4 +209,19 @@ def largest_correlation(features: pl.DataFrame, labels: pl.DataFrame) -> dict[st
     return {"label_correlation": max(found)} if found else {}
 
 
-ASSETS = (v4, v5, v6, mean_reversion, labels)
+COVERAGE = read_model(MODELS / "features" / "coverage.sql")
+COVERAGE_LINEAGE = lineage_of(COVERAGE)
+
+
+@table_asset("features/coverage", kinds={"duckdb"}, after=COVERAGE.inputs, code_version="1")
+def coverage(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Built:
+    """One row per feature: in how many minutes of the day it has a value, from SQL.
+
+    Reads the day of every feature set.
+    """
+    symbol, day = split(context.partition_key)
+    frame, facts = warehouse.made(COVERAGE, symbol, day)
+    return Built(frame, "complete", "sql", facts, {"dagster/column_lineage": COVERAGE_LINEAGE})
+
+
+ASSETS = (v4, v5, v6, mean_reversion, labels, coverage)
