@@ -59,9 +59,9 @@ def _plain(c: Column) -> str:
 
 
 def _feature(number: int, c: Column) -> str:
-    reads = ", ".join(c.reads)
+    reads, reach = ", ".join(c.reads), ", ".join(filter(None, (str(c.reach), c.slow_reach)))
     return (
-        f"| {number} | `{c.name}` | {_cell(c.text)} | {c.unit} | {_cell(c.range)} | {reads} | {c.reach} | {c.valid} "
+        f"| {number} | `{c.name}` | {_cell(c.text)} | {c.unit} | {_cell(c.range)} | {reads} | {reach} | {c.valid} "
         f"| {_cell(c.transform)} | {c.group} | {c.source} |"
     )
 

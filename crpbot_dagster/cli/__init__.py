@@ -6,7 +6,7 @@ One module per family of verbs; this one lists them. Not here: what a run needs 
 
 import typer
 
-from crpbot_dagster.cli import alerts, analyse, compare, data, doctor, models, run, serve
+from crpbot_dagster.cli import alerts, analyse, compare, doctor, explain, models, run, serve, sql
 
 app = typer.Typer(
     help="crpbot: market data in, honest verdicts out. Every verb drives Dagster; `crpbot dev` opens its UI.",
@@ -17,7 +17,7 @@ app = typer.Typer(
 VERBS = (
     *(run.demo, run.run, run.backfill),
     *(models.train, models.evaluate, models.promote, models.report, models.rollback, compare.compare),
-    *(analyse.analyse, data.sql, data.explain, doctor.doctor, serve.dev),
+    *(analyse.analyse, sql.sql, explain.explain, doctor.doctor, serve.dev),
 )
 for verb in VERBS:
     app.command()(verb)

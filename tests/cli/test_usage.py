@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 import pytest
@@ -172,6 +172,28 @@ def test_explain_says_what_a_feature_is(ask: Ask) -> None:
     (fact,) = json.loads(ask("explain", "features.v5.rsi", "--json").stdout)
     assert (fact["column"], fact["unit"], fact["tables"]) == ("rsi", "1", "features/v5")
     assert json.loads(ask("explain", "v5.rsi", "--json").stdout) == [fact]
+
+
+def test_explain_says_how_far_a_slow_feature_reads_and_what_its_formula_points_at(ask: Ask) -> None:
+    (slow,) = json.loads(ask("explain", "v6.funding_z_30d", "--json").stdout)
+    assert slow["reach"].startswith("1 minute, ") and "of slow rows" in slow["reach"]
+    (same,) = json.loads(ask("explain", "v6.vwap_dev_bps_1h", "--json").stdout)
+    assert same["formula"].startswith("as V5 #47; V5 #47 is vwap_dev_bps_1h = 10⁴·ln(")
+    (own,) = json.loads(ask("explain", "v6.gap_kraken_z_1h", "--json").stdout)
+    assert "#13 is gap_kraken_bps = 10⁴·ln(" in own["formula"]
+
+
+def test_explain_tells_the_coverage_of_a_feature(ask: Ask, environment) -> None:
+    assert json.loads(ask("explain", "v4.rsi", "--json").stdout)[0]["coverage"] == "never materialised"
+    lake, table = lake_of(environment()), TABLES["features/v4"]
+    start = datetime(2024, 1, 1, tzinfo=UTC)
+    rows = [dict.fromkeys(table.schema) | {"symbol": "BTC-USD", "day": DAY, "venue": "coinbase", "rsi": i,
+                                           "ts": start + timedelta(minutes=i or 0)} for i in (None, 1.0, 2.0, 3.0)]  # fmt: skip
+    lake.check_stamp()
+    lake.create(table.name)
+    pl.DataFrame(rows, schema=table.schema).write_delta(lake.path(table.name), mode="append")
+    text = said(ask("explain", "v4.rsi"))
+    assert "BTC-USD, 2024-01-01 to 2024-01-01: null in 25.00 % of the minutes" in text
 
 
 def test_a_column_with_two_meanings_has_two_explanations(ask: Ask) -> None:
