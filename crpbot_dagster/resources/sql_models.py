@@ -15,6 +15,7 @@ from sqlglot import exp
 from sqlglot.errors import OptimizeError, SqlglotError
 from sqlglot.lineage import Node, lineage
 from sqlglot.optimizer.qualify import qualify
+from sqlglot.optimizer.scope import build_scope
 
 from crpbot_dagster.tables import TABLES
 
@@ -65,10 +66,11 @@ def read_model(path: Path) -> SqlModel:
     for assertion in assertions(table):
         _qualified(assertion, _parsed(assertion), {"this": dict.fromkeys(TABLES[table].schema, "text")})
     # All columns at once: what they share is walked once, and every process that loads the definitions pays for it.
-    sql = path.read_text()
-    walked = lineage(None, sql, schema=schema, dialect="duckdb", trim_selects=False)
+    walked = lineage(
+        None, qualified, schema, dialect="duckdb", scope=build_scope(qualified), trim_selects=False, copy=False
+    )
     names = sorted({f"{t.db}/{t.name}" for t in read})
-    return SqlModel(table, sql, tuple(names), {c: _origins(walked[c]) for c in made})
+    return SqlModel(table, path.read_text(), tuple(names), {c: _origins(walked[c]) for c in made})
 
 
 def lineage_of(model: SqlModel) -> dg.TableColumnLineage:
@@ -105,7 +107,7 @@ def _parsed(path: Path) -> exp.Query:
 
 def _qualified(path: Path, tree: exp.Query, schema: Schema) -> Any:
     try:
-        return qualify(tree.copy(), schema=schema, dialect="duckdb", validate_qualify_columns=True)
+        return qualify(tree.copy(), schema=schema, dialect="duckdb", identify=False, validate_qualify_columns=True)
     except OptimizeError as error:
         name = _unknown(error)
         wrong = [n for n in _columns(tree, name) if _is_wrong(tree, n, name, schema)]

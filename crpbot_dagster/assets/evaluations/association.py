@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import xlogy
 
 from crpbot_dagster.assets.evaluations.day_blocks import (
     Days,
@@ -177,6 +176,8 @@ def _information(index: Ints, labels: Floats) -> Floats:
 
 
 def _entropy(up: Floats) -> Floats:
+    from scipy.special import xlogy
+
     return np.asarray(-xlogy(up, up) - xlogy(1 - up, 1 - up))
 
 

@@ -9,7 +9,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import stdtr, stdtrit
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]
@@ -71,6 +70,8 @@ def ratio_error(residual: Floats, count: Floats) -> float:
 
 def student(point: float, error: float, freedom: float) -> tuple[float, float, float]:
     """Return (low, high, two-sided p of zero) of a number with a standard error of so many degrees of freedom."""
+    from scipy.special import stdtr, stdtrit
+
     half = float(stdtrit(freedom, 0.5 + CONFIDENCE / 2)) * error
     if error == 0.0:
         return point, point, float(point == 0.0)

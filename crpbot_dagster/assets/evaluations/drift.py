@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 import numpy as np
-from scipy.special import fdtri
 
 from crpbot_dagster.assets.evaluations.association import LEAST_ROWS, bin_edges
 from crpbot_dagster.assets.evaluations.day_blocks import Days, Floats, Ints
@@ -113,6 +112,8 @@ def drift(x: Floats, day: Days, before: Span, after: Span, below: float = NO_DRI
     expected, square = float(np.trace(spread)), float((spread**2).sum())
     noise = 0.0
     if square > 0:
+        from scipy.special import fdtri
+
         freedom = expected**2 / square  # at most the days less two, and the bins less one
         r = lingering(errors, np.linalg.eigh(spread)[1][:, -1])
         days_n = sum(len(t) for t in tables) * (1 - r**2) / (1 + r**2)
