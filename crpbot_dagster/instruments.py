@@ -81,9 +81,6 @@ LISTINGS = (
 PERPETUALS = "binance-futures"
 """The venue whose perpetual contract stands for a symbol's."""
 
-FUNDING_INTERVAL_H = {PERPETUALS: 8}
-"""Hours between two payments where a source does not say: https://www.binance.com/en/support/faq/360033525031"""
-
 USDT = Listing("USDT-USD", "coinbase", "coinbase", "USDT-USD", "USD", date(2021, 5, 4))
 """The price of USDT in dollars. No symbol of the platform: it is read to turn prices in USDT into dollars."""
 

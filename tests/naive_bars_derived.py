@@ -58,6 +58,27 @@ def interval_of_last(statements: pl.DataFrame, times: Sequence[int], before: int
     return sorted(stated, key=lambda s: s[0])[-1][1]
 
 
+def intervals(times: Sequence[int], payments: Sequence[int | None]) -> list[float | None]:
+    """Return each statement's interval in hours (docs/decisions/0016), from µs since midnight: itself and what was said."""
+    made: list[float | None] = []
+    announced: list[tuple[int, int]] = []  # the payments in turn, each with the moment it was first named
+    for when, payment in zip(times, payments, strict=True):
+        if payment is not None and (not announced or announced[-1][0] != payment):
+            announced.append((payment, when))
+        fitting = []
+        for hours in (1, 4, 8):
+            if announced:
+                due, first_named = announced[-1]
+                is_near = due - first_named <= hours * HOUR + MINUTE
+                follows = len(announced) == 1 or (
+                    due > announced[-2][0] and (due - announced[-2][0]) % (hours * HOUR) == 0
+                )
+                if due % (hours * HOUR) == 0 and is_near and follows:
+                    fitting.append(float(hours))
+        made.append(fitting[0] if len(fitting) == 1 else None)
+    return made
+
+
 def derivatives_1m(
     statements: pl.DataFrame, liquidations: pl.DataFrame | None, day: date, clock: str
 ) -> list[dict[str, Value]]:

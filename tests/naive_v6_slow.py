@@ -206,7 +206,7 @@ READ_AS_OF = {  # what #45 to #86 take by asof, values of one formula together
 
 
 def flags_row(ts: datetime, slow, settings) -> dict[str, Value]:
-    """Return the six staleness flags of slow tables: the oldest value used counts, the newest row of histories too."""
+    """Return the six staleness flags of slow tables: the oldest value still read counts, the newest row however old."""
     own = {"symbol": settings.symbol}
 
     def late(*tables: tuple[str, str, dict[str, str]]) -> Value:
@@ -214,7 +214,8 @@ def flags_row(ts: datetime, slow, settings) -> dict[str, Value]:
         for letter, known, key in tables:
             used = seen(slow, letter, ts, known, **key)[-1:]
             if known == "available_ts":
-                used += [r for names in READ_AS_OF.get(letter, ()) if (r := asof_row(slow, letter, ts, *names, **key))]
+                read = [asof_row(slow, letter, ts, *names, **key) for names in READ_AS_OF.get(letter, ())]
+                used += [r for r in read if r and ts - r[known] <= AGES[letter][1]]
             found += [int(ts - r[known] > AGES[letter][0]) for r in used]
         return max(found) if found else None
 

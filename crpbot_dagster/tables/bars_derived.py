@@ -36,7 +36,8 @@ DERIVATIVES_1M = Table(
             F64,
             "n",
             "hours that funding_rate is for: as settled, else as the payments that the venue announces tell; null "
-            "without a rate, and where the payments contradict each other or fit several intervals",
+            "without a rate, and where no payment is announced or the payments contradict each other or fit several "
+            "intervals",
             "{1,4,8}",
         ),
         Column("open_interest", F64, "coin", "contracts open in base coin, carried ≤ 10 min", "≥ 0"),

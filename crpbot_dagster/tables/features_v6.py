@@ -123,11 +123,11 @@ V6_FEATURES = (
 STALE_FLAGS = (
     _flag("is_stale_derivatives", "1 if a perpetual's row of the minute carries a value older than its table allows", "flag", "{0,1}", "X:*.is_stale", 1, "–", "excluded", "ours", "staleness"),
     _flag("is_stale_fx", "1 if the price of USDT is older than 5 min", "flag", "{0,1}", "F.is_stale", 1, "–", "excluded", "ours", "staleness"),
-    _flag("is_stale_options", "1 if the newest options hour has been known for more than 2 h", "flag", "{0,1}", "O.available_ts", "6 h", "–", "excluded", "ours", "staleness"),
-    _flag("is_stale_coin", "1 if the newest day of C or G has been known for more than 26 h", "flag", "{0,1}", "C.available_ts, G.available_ts", "1 d", "–", "excluded", "ours", "staleness"),
-    _flag("is_stale_sentiment", "1 if the newest day of S has been known for more than 26 h", "flag", "{0,1}", "S.available_ts", "1 d", "–", "excluded", "ours", "staleness"),
-    _flag("is_stale_attention", "1 if the newest day of A has been known for more than 50 h, page views and the rest apart", "flag", "{0,1}", "A.available_ts, A.wiki_available_ts", "1 d", "–", "excluded", "ours", "staleness"),
-    _flag("is_stale_developer", "1 if the newest day of H has been known for more than 50 h", "flag", "{0,1}", "H.available_ts", "1 d", "–", "excluded", "ours", "staleness"),
+    _flag("is_stale_options", "1 if the newest options hour, or the hour that a value is read from, has been known for more than 2 h", "flag", "{0,1}", "O.available_ts", "6 h", "–", "excluded", "ours", "staleness"),
+    _flag("is_stale_coin", "1 if the newest day of C or G, or the day that a value is read from, has been known for more than 26 h", "flag", "{0,1}", "C.available_ts, G.available_ts", "1 d", "–", "excluded", "ours", "staleness"),
+    _flag("is_stale_sentiment", "1 if the newest day of S, or the day that its value is read from, has been known for more than 26 h", "flag", "{0,1}", "S.available_ts", "1 d", "–", "excluded", "ours", "staleness"),
+    _flag("is_stale_attention", "1 if the newest day of A, page views and the rest apart, or the day that a value is read from, has been known for more than 50 h", "flag", "{0,1}", "A.available_ts, A.wiki_available_ts", "1 d", "–", "excluded", "ours", "staleness"),
+    _flag("is_stale_developer", "1 if the newest day of H, or the day that its value is read from, has been known for more than 50 h", "flag", "{0,1}", "H.available_ts", "1 d", "–", "excluded", "ours", "staleness"),
     _flag("is_stale_slow", "1 if the newest day of N has been known for more than 32 h, or of a series of M for more than 5 d", "flag", "{0,1}", "N.available_ts, M.available_ts", "1 d", "–", "excluded", "ours", "staleness"),
 )
 # fmt: on

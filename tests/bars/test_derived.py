@@ -156,38 +156,57 @@ def test_an_hourly_rate_is_stale_after_its_hour() -> None:
     assert derivatives_1m(rate, None, DAY, "received")["funding_interval_h"].is_null().all()
 
 
-def payments(*rows: tuple[float, float | None], assumed_h: int = 8) -> list[float | None]:
+def payments(*rows: tuple[float, float | None]) -> list[float | None]:
     """The interval of each statement of (minute, hour of the next payment)."""
     said = [(at(m), None if h is None else at(60 * h)) for m, h in rows]
     frame = pl.DataFrame(said, {"ts_received": UTC_US, "funding_ts": UTC_US}, orient="row").lazy()
-    return with_intervals(frame, "received", assumed_h).collect()["funding_interval_h"].to_list()
+    return with_intervals(frame, "received").collect()["funding_interval_h"].to_list()
 
 
 def test_the_payments_that_a_venue_announces_tell_their_interval() -> None:
-    """Assumed are 8 hours: what the venue says counts, and what it leaves open is null."""
+    """What the venue says counts, and what it leaves open is null."""
     assert payments((0.1, 8), (479.0, 8), (480.1, 16), (959.0, 16), (960.1, 24)) == [8.0] * 5
     assert payments((0.1, 4), (239.0, 4), (240.1, 8), (480.1, 12), (720.1, 16)) == [4.0] * 5
     assert payments((0.1, 1), (60.1, 2), (120.1, 3)) == [1.0] * 3
-    assert payments((479.9, 8), (480.1, 12), (720.1, 16), (960.1, 24))[1:] == [4.0, 4.0, 8.0], (
+    assert payments((479.9, 8), (480.1, 12), (720.1, 16), (960.1, 24)) == [None, 4.0, 4.0, 8.0], (
         "from 4 to 8 hours at 16:00"
     )
     assert payments((479.9, 8), (479.99, 16))[1] == 8.0, "announced a moment before the payment"
-    assert payments((0.1, None), (1.0, None)) == [8.0] * 2, "it does not say"
+    assert payments((0.1, None), (1.0, 4)) == [None, 4.0], "not said yet"
     assert payments((0.1, 8), (0.2, None), (0.3, 8)) == [8.0] * 3
     assert payments((750.0, 16)) == [None], "said first at 12:30: 4 or 8"
     assert payments((479.9, 8), (750.0, 16)) == [None, None], "the feed was down at 12:00: still 4 or 8"
     assert payments((0.1, 16), (0.2, 8), (0.3, 7.5)) == [None] * 3, "too far ahead, backwards, off every grid"
 
 
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 90), st.sampled_from([None, 0, 1, 1, 4, 4, 8, 8, 8, 24])), min_size=1, max_size=30
+    )
+)
+def test_the_intervals_are_the_twin_s_and_read_nothing_later(steps: list[tuple[int, int | None]]) -> None:
+    """Statements some minutes apart, each announcing nothing or the next multiple of some hours (0: the one past)."""
+    rows, minute = [], 0
+    for step, hours in steps:
+        minute += step
+        rows.append((minute + 0.1, None if hours is None else minute // (60 * (hours or 8)) * (hours or 8) + hours))
+    found = payments(*rows)
+    assert found == naive.intervals(
+        [int(60e6 * m) for m, _ in rows], [None if h is None else 3_600_000_000 * h for _, h in rows]
+    )
+    for end in range(1, len(rows)):
+        assert payments(*rows[:end]) == found[:end]
+
+
 def test_a_four_hourly_rate_counts_twice_in_eight_hours() -> None:
     rows = pl.DataFrame({"ts_received": [at(float(m)) for m in range(1440)], "funding_rate": 1e-4},
                         schema_overrides={"ts_received": UTC_US}).lazy()  # fmt: skip
     four = rows.with_columns((pl.col("ts_received").dt.truncate("4h") + timedelta(hours=4)).alias("funding_ts"))
-    said = with_intervals(four, "received", 8)
+    said = with_intervals(four, "received")
     made = derivatives_1m(said, None, DAY, "received")
     assert funding_bps_8h(*(made[c].to_numpy() for c in ("funding_rate", "funding_interval_h"))) == pytest.approx(2.0)
     accepted(DERIVATIVES_1M, made)
-    cut = derivatives_1m(with_intervals(four.head(700), "received", 8), None, DAY, "received")
+    cut = derivatives_1m(with_intervals(four.head(700), "received"), None, DAY, "received")
     assert cut.head(700).equals(made.head(700))
 
 

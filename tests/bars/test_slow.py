@@ -122,6 +122,9 @@ def test_open_interest_is_null_while_too_few_options_are_known(chain: pl.DataFra
     made = slow.surface_1h(chain.filter(~late).lazy(), DAY)
     hour = made["hour"].dt.hour()
     assert made.filter(hour.is_in([0, 12]))["put_oi"].null_count() == 4 and made["call_oi"].null_count() == 4
+    open_of = made.filter(pl.col("currency") == "BTC").select("hour", oi=pl.col("put_oi") + pl.col("call_oi"))["oi"]
+    part, total = open_of[11], open_of[13]
+    assert 0.3 < part / total < 0.7, "what nobody has seen yet is not missed"
     silent = pl.col("instrument").is_in(names.gather_every(5).implode())
     unsaid = chain.with_columns(pl.when(~silent).then(pl.col("open_interest")).alias("open_interest"))
     made = slow.surface_1h(unsaid.lazy(), DAY)
@@ -205,6 +208,10 @@ def test_a_day_of_settled_funding_alone_is_partial_and_not_asked_for_again(tmp_p
     ticker = {"symbol": symbol, "venue": "binance-futures", "seq": 0, "ts_received": START, "ts_exchange": START,
               "funding_ts": START + timedelta(hours=4), "funding_rate": 1e-4}  # fmt: skip
     lake.publish("raw/tardis_derivatives", raw("raw/tardis_derivatives", ticker), symbol, DAY, "complete")
+    assert materialise(perpetual_minutes, f"{DAY}|{symbol}", lake).success
+    assert lake.state(table, symbol, DAY) == "partial", "nobody asked for the liquidations"
+    forced = "raw/tardis_liquidations"
+    lake.publish(forced, TABLES[forced].empty(), symbol, DAY, "empty")
     assert materialise(perpetual_minutes, f"{DAY}|{symbol}", lake).success
     assert lake.state(table, symbol, DAY) == "complete"
     made = lake.window(table, symbol, DAY, DAY).filter(pl.col("venue") == "binance-futures").collect().sort("ts")

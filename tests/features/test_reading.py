@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from crpbot_dagster.assets.features.reading import SLOW_DAYS, never_made, reversion_inputs, slow_tables, v6_inputs
+from crpbot_dagster.assets.features.reading import MONTH_DAYS, never_made, reversion_inputs, slow_tables, v6_inputs
 from crpbot_dagster.instruments import Primary
 from crpbot_dagster.resources.lake import Lake
 from crpbot_dagster.tables import TABLES
@@ -60,10 +60,10 @@ def test_a_day_that_nobody_asked_for_is_not_one_that_the_source_lacks(lake: Lake
     assert never_made(lake, table, "BTC-USD", first, DAY) == [
         d for n in range(8, -1, -1) if (d := days_before(n)) not in asked
     ]
-    found, absent = slow_tables(lake, {"SOL-USD": TARDIS, "BTC-USD": TARDIS}, "SOL-USD", DAY, "SD")
+    found, absent = slow_tables(lake, {"SOL-USD": TARDIS, "BTC-USD": TARDIS}, "SOL-USD", DAY, {"S": 45, "D": 400})
     assert found["S"].height == 1 and "D" not in found
     assert absent == {
-        table: f"{SLOW_DAYS['S'] + 1 - 3} days, {days_before(SLOW_DAYS['S'])} … {days_before(2)}",
-        "bars/daily": f"{SLOW_DAYS['D'] + 1} days, {days_before(SLOW_DAYS['D'])} … {DAY}",
-        "bars/daily of BTC-USD": f"{SLOW_DAYS['D'] + 1} days, {days_before(SLOW_DAYS['D'])} … {DAY}",
+        table: f"43 days between {days_before(45)} and {days_before(2)}",
+        "bars/daily": f"401 days between {days_before(400)} and {DAY}",
+        "bars/daily of BTC-USD": f"{MONTH_DAYS + 1} days between {days_before(MONTH_DAYS)} and {DAY}",
     }

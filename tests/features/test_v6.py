@@ -199,6 +199,21 @@ def test_what_is_read_as_of_a_minute_is_the_newest_value_and_a_history_ends_with
     assert made["is_stale_sentiment"].to_list() == [1, 1, 1]  # known for 30 hours
 
 
+def test_a_value_that_is_told_no_more_leaves_its_flag_however_far_back_is_read() -> None:
+    hours = minutes(80 * 60, START - timedelta(hours=78)).gather_every(60)
+    skew = [0.01 if h <= START - timedelta(hours=70) else None for h in hours]
+    o = pl.DataFrame({"currency": "ETH", "hour": hours, "available_ts": hours.dt.offset_by("61m"), "dvol_frac": 0.5,
+                      "skew_25d_frac": skew, **dict.fromkeys(slow.VALUES["O"][2:], None)},
+                     schema_overrides=dict.fromkeys(slow.VALUES["O"], pl.Float64))  # fmt: skip
+    for read in (
+        o,
+        o.filter(pl.col("hour") > START - timedelta(hours=60)),
+        o.filter(pl.col("hour") > START - timedelta(hours=6)),
+    ):
+        made = multi_source.build(replace(small(), slow={"O": read}), SETTINGS)
+        assert made["iv_skew_25d_frac"].null_count() == 3 and made["is_stale_options"].to_list() == [0, 0, 0]
+
+
 def test_a_value_stated_once_a_day_is_read_until_it_is_six_hours_old() -> None:
     """Deribit tells open interest and skew in one of 24 hourly rows, its volatility index in all of them."""
     hours = minutes(24 * 60, START - timedelta(days=1)).gather_every(60)

@@ -86,7 +86,7 @@ def sound(market: MarketSpec) -> dict[str, pl.DataFrame]:
     rng = np.random.default_rng(SEED)
     ticker = with_clocks(derivatives.ticker(market, "BTCUSDT", DAY))
     announced = pl.from_epoch("funding_timestamp", "us").dt.replace_time_zone("UTC")
-    said = with_intervals(ticker.lazy().with_columns(funding_ts=announced), "received", 8)
+    said = with_intervals(ticker.lazy().with_columns(funding_ts=announced), "received")
     forced = with_clocks(derivatives.liquidations(market, "BTCUSDT", DAY))
     ticks = with_clocks(tape(market, "BTC-USD", DAY))
     both, other = (bars_of(market, s, DAYS) for s in ("BTC-USD", "ETH-USD"))

@@ -38,7 +38,7 @@ def derivatives_1m(context: dg.AssetExecutionContext, lake: Lake) -> Built:
     """One row per minute and venue: the perpetual's mark, index, funding, open interest and liquidations.
 
     Reads the day and the day before. A venue that only settles its funding has no other column; a source that did not
-    answer has no rows, and without the perpetual's own figures the day is partial.
+    answer has no rows, and the day is partial.
     """
     symbol, day = split(context.partition_key)
     before = day - timedelta(days=1)
@@ -49,7 +49,7 @@ def derivatives_1m(context: dg.AssetExecutionContext, lake: Lake) -> Built:
         venue = instruments.PERPETUALS
         said = lake.scan(PERPETUAL, symbol, before, day).select("day", "seq", *STATED).sort("day", "seq")
         forced = lake.scan(LIQUIDATIONS, symbol, day, day).sort("seq") if has[LIQUIDATIONS] else None
-        timed = with_intervals(said, "received", instruments.FUNDING_INTERVAL_H[venue])
+        timed = with_intervals(said, "received")
         made.append(_told(minutes_of(timed, forced, day, "received"), venue, "tardis", "received"))
     if has[FUNDING]:
         rates = lake.scan(FUNDING, symbol, before, day).collect()
@@ -59,7 +59,7 @@ def derivatives_1m(context: dg.AssetExecutionContext, lake: Lake) -> Built:
     if not made:
         return Built(TABLES["bars/derivatives_1m"].empty(), "missing", "none", notes={"answers": states})
     frame = pl.concat(made).with_columns(pl.lit(symbol).alias("symbol"), pl.lit(day).alias("day"))
-    state = "complete" if states[PERPETUAL] == "complete" else "partial"
+    state = "complete" if states[PERPETUAL] == "complete" and all(has.values()) else "partial"
     return Built(frame, state, ", ".join(frame["source"].unique().sort()), notes={"answers": states})
 
 

@@ -26,24 +26,23 @@ FRESH_US = 2 * MINUTE_US  # docs/conventions.md: older makes the row stale; fund
 ALIVE_US = 10 * MINUTE_US  # a feed that said something within this time would have said that there was a liquidation
 NEVER = np.iinfo(np.int64).max
 BPS, FUNDING_HOURS, VENUES_NEEDED = 1e4, 8, 2  # docs/conventions.md: the median of at least two venues, per 8 hours
-INTERVALS_H = (1, 4, 8)  # docs/conventions.md: hours between two payments of funding
-EARLY_US = MINUTE_US  # so much before a payment a venue may already name the next one
+INTERVALS_H = (1, 4, 8)  # hours between two payments of funding: docs/decisions/0016
+EARLY_US = MINUTE_US  # so much before a payment a venue may already name the next one: docs/decisions/0016
 
 Floats = NDArray[np.float64]
 
 
-def with_intervals(statements: pl.LazyFrame, clock: Clock, assumed_h: int) -> pl.LazyFrame:
+def with_intervals(statements: pl.LazyFrame, clock: Clock) -> pl.LazyFrame:
     """Return the statements with the hours between two payments of funding, as the payments they announce tell.
 
     An interval fits when the next payment is a multiple of it from midnight, lies no further ahead than it, and lies a
-    multiple of it behind the payment announced before. The one that fits is it; null when none does or several do.
+    multiple of it behind the payment announced before. The one that fits is it; null when none does or several do, and
+    before a payment is announced.
 
     Parameters
     ----------
     statements : ts_exchange or ts_received, funding_ts (the next payment)
         In time order. Each row reads itself and earlier ones.
-    assumed_h : 1, 4 or 8
-        What a venue is known for, where it does not name its next payment.
 
     Returns
     -------
@@ -53,10 +52,9 @@ def with_intervals(statements: pl.LazyFrame, clock: Clock, assumed_h: int) -> pl
     ------
     Ours: a venue may change the interval of a contract from one payment to the next, so none is assumed.
     """
-    next_payment = pl.col("funding_ts")
-    said = statements.with_columns(next_payment.forward_fill())
-    said = said.with_columns(next_payment.rle_id().alias("payment"), next_payment.shift(1).alias("before"))
-    at = next_payment.dt.epoch("us")
+    said = statements.with_columns(pl.col("funding_ts").forward_fill().alias("next"))
+    said = said.with_columns(pl.col("next").rle_id().alias("payment"), pl.col("next").shift(1).alias("before"))
+    at = pl.col("next").dt.epoch("us")
     ahead = at - pl.col(f"ts_{clock}").min().over("payment").dt.epoch("us")
     passed = at - pl.col("before").first().over("payment").dt.epoch("us")
 
@@ -66,8 +64,8 @@ def with_intervals(statements: pl.LazyFrame, clock: Clock, assumed_h: int) -> pl
         return (at % length == 0) & follows.fill_null(value=True) & (ahead <= length + EARLY_US)
 
     found = pl.sum_horizontal(fits(h).cast(pl.Int64) * h for h in INTERVALS_H)
-    interval = pl.when(at.is_null()).then(assumed_h).when(found.is_in(INTERVALS_H)).then(found)
-    return said.with_columns(interval.cast(pl.Float64).alias("funding_interval_h")).drop("payment", "before")
+    interval = pl.when(found.is_in(INTERVALS_H)).then(found)
+    return said.with_columns(interval.cast(pl.Float64).alias("funding_interval_h")).drop("next", "payment", "before")
 
 
 def derivatives_1m(

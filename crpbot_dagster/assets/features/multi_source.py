@@ -19,7 +19,7 @@ from crpbot_dagster.assets.features.market_calendar import clock_columns, micros
 from crpbot_dagster.assets.features.microstructure import BPS, amihud, log_ratio, volume_weighted_price
 from crpbot_dagster.assets.features.perpetuals import basis_bps, columns_of, of_venues
 from crpbot_dagster.assets.features.price import arrays, as_frame
-from crpbot_dagster.assets.features.slow import Observations, over_arrivals, stale
+from crpbot_dagster.assets.features.slow import Observations, over_arrivals
 from crpbot_dagster.assets.features.technical import extremes, technical_columns
 from crpbot_dagster.assets.features.windows import FLAT, Floats, lag, mean, ratio, total, zscore
 from crpbot_dagster.tables.features_v6 import STALE_FLAGS, V6_FEATURES
@@ -243,7 +243,7 @@ def staleness(venues: _Venues, tables: Mapping[str, Observations | None]) -> dic
     return {
         "is_stale_derivatives": np.fmax.reduce(venues.perpetuals("is_stale"), axis=0),
         "is_stale_fx": venues.column(venues.inputs.fx, "is_stale"),
-        **{flag: stale(us, *slow.values_of(tables, *names)) for flag, names in of_slow.items()},
+        **{flag: slow.stale_of(us, tables, *names) for flag, names in of_slow.items()},
     }
 
 

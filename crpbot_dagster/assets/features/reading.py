@@ -5,7 +5,7 @@ which of their columns that empties. Days of slow tables that nobody ever asked 
 Not here: the formulas, the assets (``assets.py``).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import date, timedelta
 
 import polars as pl
@@ -23,6 +23,8 @@ NotHeld = dict[str, str]
 
 SLOW_DAYS = {"O": 3, "D": 400, "C": 45, "G": 45, "S": 45, "A": 45, "H": 60, "N": 90, "M": 75}
 """Letter of a slow table → the days read before the day: its longest look-back and its maximum age, and some over."""
+MONTH_DAYS = 45
+"""The days of ``D`` that are missed where only the last 30 of them count; as many are read as ever."""
 
 
 def primary_minutes(bars: pl.LazyFrame, primary: Primary, first: date, last: date) -> pl.DataFrame:
@@ -52,22 +54,24 @@ def by_venue(bars: pl.LazyFrame, venues: Mapping[str, str], first: date, last: d
 
 
 def slow_tables(
-    lake: Lake, primaries: Mapping[str, Primary], symbol: str, day: date, letters: Iterable[str]
+    lake: Lake, primaries: Mapping[str, Primary], symbol: str, day: date, days: Mapping[str, int]
 ) -> tuple[dict[str, pl.DataFrame], NotHeld]:
-    """Return the slow tables by letter, as far back as their features reach, and what of them was never made.
+    """Return the slow tables by letter, and what was never made of the ``days`` (letter → so many) before ``day``.
 
     A table without rows is left out. ``D`` has the daily rows of ``primaries``, of each symbol those of its primary
-    venue and source: a day made under another one is none of its days.
+    venue and source: a day made under another one is none of its days. Of another symbol a month is missed at most.
     """
     found, absent = {}, {}
-    for letter in letters:
+    for letter, missed in days.items():
         table, first = READ_FROM[letter], day - timedelta(days=SLOW_DAYS[letter])
         parts = []
         for s in primaries if letter == "D" else (symbol,):
             rows = lake.scan(table, s, first, day)
             parts.append(_of(rows, primaries[s]).collect() if letter == "D" else rows.collect())
-            if days := never_made(lake, table, s, first, day):
-                absent[table if s == symbol else f"{table} of {s}"] = f"{len(days)} days, {days[0]} … {days[-1]}"
+            since = day - timedelta(days=missed if s == symbol else MONTH_DAYS)
+            if lacking := never_made(lake, table, s, since, day):
+                said = f"{len(lacking)} days between {lacking[0]} and {lacking[-1]}"
+                absent[table if s == symbol else f"{table} of {s}"] = said
         rows_of_all = pl.concat(parts)
         if rows_of_all.height:
             found[letter] = rows_of_all
@@ -113,7 +117,7 @@ def reversion_inputs(
     """Return what mean reversion reads: the primary venue's minutes, its partner's book there, buckets, perpetuals."""
     other = lake.scan("bars/book_1m", instruments.partner(symbol), first, day)
     buckets = _of(lake.scan("bars/volume_buckets", symbol, first, day), primary).collect().sort("end_ts", "bucket_n")
-    slow, absent = slow_tables(lake, {symbol: primary}, symbol, day, "D")
+    slow, absent = slow_tables(lake, {symbol: primary}, symbol, day, {"D": MONTH_DAYS})
     inputs = Inputs(
         trades=trades,
         book=_if_known(book, day),

@@ -8,7 +8,7 @@ Not here: minute tables (``multi_source.py``), which table has which delay (the 
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -135,11 +135,15 @@ def over_arrivals(
     return made
 
 
-def stale(ts: Ints, *tables: Observations) -> Floats:
-    """Return 1 where the newest observation of one of the tables is late, else 0, NaN where there is none."""
+def stale(ts: Ints, tables: Iterable[Observations], read: Iterable[Observations]) -> Floats:
+    """Return 1 where a newest observation is late, else 0, NaN where there is none.
+
+    Of ``tables`` however old it is; of ``read``, the rows that values are read from, while it is still read: a value
+    that is told no more makes its column null, and the flag does not depend on how far back the tables reach.
+    """
     flag = np.full(len(ts), np.nan)
-    for table in tables:
-        newest = over_arrivals(ts, lambda seen: {"known": float(seen.known[-1])}, table, max_age=FOREVER)
+    for table, max_age in [*((t, FOREVER) for t in tables), *((t, MAX_AGE[t.letter]) for t in read)]:
+        newest = over_arrivals(ts, lambda seen: {"known": float(seen.known[-1])}, table, max_age=max_age)
         if newest:
             is_late = ts - newest["known"] > STALE_AFTER[table.letter]
             flag = np.fmax(flag, np.where(np.isnan(newest["known"]), np.nan, is_late))
@@ -347,8 +351,8 @@ def _newest_of(
     return lambda seen: {feature: rule(*(seen.newest(c) for c in columns))}
 
 
-def values_of(tables: Mapping[str, Observations | None], *names: str) -> list[Observations]:
-    """Return what features use of the tables: all observations of each, and those with each value read as of a row."""
-    held = [(name, table) for name in names if (table := tables[name]) is not None]
-    read = [(name, columns) for name, columns, _ in AS_OF.values()]
-    return [t for _, t in held] + [t.having(*columns) for name, t in held for n, columns in read if n == name]
+def stale_of(ts: Ints, tables: Mapping[str, Observations | None], *names: str) -> Floats:
+    """Return ``stale`` of these tables and of each value that is read of one of them as of a row."""
+    held = {name: table for name in names if (table := tables[name]) is not None}
+    read = [held[name].having(*columns) for name, columns, _ in AS_OF.values() if name in held]
+    return stale(ts, held.values(), read)
