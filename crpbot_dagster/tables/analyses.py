@@ -9,12 +9,12 @@ F64, I64, TEXT, FLAG = pl.Float64(), pl.Int64(), pl.String(), pl.Boolean()
 QUANTILES = (1, 5, 25, 50, 75, 95, 99)
 
 
-def _estimate(name: str, unit: str, range_: str, text: str) -> tuple[Column, ...]:
+def _estimate(name: str, unit: str, range_: str, text: str, null: str = "zero") -> tuple[Column, ...]:
     return (
         Column(name, F64, unit, text, range_),
         Column(f"{name}_low", F64, unit, f"lower end of the 95 % interval of {name}, over whole days"),
         Column(f"{name}_high", F64, unit, "its upper end"),
-        Column(f"{name}_p", F64, "1", "p-value of zero; null for a level, which is not tested", "[0, 1]"),
+        Column(f"{name}_p", F64, "1", f"p-value of {null}; null for a level and with too few days", "[0, 1]"),
     )
 
 
@@ -40,16 +40,27 @@ COLUMNS = columns(
     Column("drift_level", TEXT, "", "none, watch, or act (0.25)"),
     Column("drift_since", TEXT, "", "the first of the two spans: a month, or a half"),
     Column("drift_until", TEXT, "", "the second"),
-    _estimate("corr_ret", "1", "[-1, 1]", "Pearson correlation of the model input with y_ret_15m"),
-    _estimate("corr_up", "1", "[-1, 1]", "Pearson correlation of the model input with y_up_15m"),
+    _estimate(
+        "corr_ret", "1", "[-1, 1]", "Pearson correlation of the input with y_ret_15m; not of levels and categories"
+    ),
+    _estimate(
+        "corr_up", "1", "[-1, 1]", "Pearson correlation of the input with y_up_15m; not of levels and categories"
+    ),
     Column("mutual_information_nats", F64, "nats", "with y_up_15m, on minutes whose labels do not overlap", "≥ 0"),
-    Column("mutual_information_floor_nats", F64, "nats", "its own in 95 of 100 orders of the label's days", "≥ 0"),
+    Column(
+        "mutual_information_floor_nats",
+        F64,
+        "nats",
+        "its own in 95 of 100 orders of the label's days; null for the clock",
+        "≥ 0",
+    ),
     Column("cluster_n", I64, "n", "inputs of a cluster have |correlation| of 0.8 or more, pair by pair", "≥ 1"),
     _estimate(
         "accuracy_lost",
         "frac",
         "[-1, 1]",
         "share of right calls that a quick LightGBM loses when the input's cluster is shuffled",
+        "zero or less",
     ),
 )
 

@@ -85,6 +85,11 @@ class Column:
         return self.transform != "" and not self.transform.startswith("excluded")
 
     @property
+    def reads_clock_alone(self) -> bool:
+        """True of a feature that reads nothing but the time and the calendars."""
+        return bool(self.reads) and set(self.reads) <= {"ts", "CAL"}
+
+    @property
     def reach_text(self) -> str:
         """How far back it reads: minutes, and observations of slow tables."""
         minutes = f"{self.reach} minute{'' if self.reach == 1 else 's'}"

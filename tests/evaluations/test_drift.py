@@ -59,7 +59,7 @@ def wandering(rng: np.random.Generator, days: int, like: float) -> np.ndarray:
 
 
 def test_days_of_which_each_is_like_the_one_before_are_no_drift(rng, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A level that forgets a tenth of itself a day differs from month to month and never drifts."""
+    """What forgets a tenth of itself a day differs from month to month and never drifts."""
     day, markets = days_of(90, 48), 80
     periods = spans(FIRST, FIRST + timedelta(89))
     noise = rng.normal(size=(markets, len(day)))
@@ -69,7 +69,7 @@ def test_days_of_which_each_is_like_the_one_before_are_no_drift(rng, monkeypatch
         return float(np.mean(found))
 
     slow = [np.repeat(wandering(rng, 90, 0.9), 48) + e for e in noise]
-    assert called(slow) <= 0.25  # 17 of 100: three months of it hold little more than ten days' worth
+    assert called(slow) <= binom.ppf(0.99, markets, 0.2) / markets, "as the page says of three months"
     step = 4 * (day >= np.datetime64(periods[1].first))
     faster = [np.repeat(wandering(rng, 90, 0.5), 48) + e for e in noise]
     assert called(faster) <= binom.ppf(0.99, markets, 0.05) / markets

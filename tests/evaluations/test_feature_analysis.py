@@ -150,10 +150,42 @@ def test_a_level_is_said_to_be_one_and_not_tested(rng) -> None:
     untested = ("p", "q", "corr_up", "corr_ret", "corr_up_p", "corr_ret_p", "accuracy_lost_p")
     assert not level["stands_out"] and all(level[n] is None for n in untested) and fast["q"] is not None
     assert correlation(columns["high_dist"], up, np.arange(rows) // 1440).p < 0.01, "tested it would stand out"
-    assert summary(found.columns)["found"].endswith(" Not tested, as they linger too long: 1.")
+    assert summary(found.columns)["found"].endswith(" Not tested, as they linger too long for so few days: 1.")
     text = Page(render(found, m[0], m[2], "live")).text
     assert "Levels, not tested: high_dist (" in text and "level: not tested" in text
     assert "level: not tested" in top_markdown(found.columns)
+
+
+def test_a_day_is_too_short_to_test_anything_and_says_so(rng) -> None:
+    rows = 1440
+    columns = {"a": rng.normal(size=rows), "b": rng.normal(size=rows)}
+    found = analyse(*(m := made_up(rng, 1, columns, (rng.random(rows) > 0.5).astype(float)))[:2], "v4", m[2], SEED)
+    assert summary(found.columns)["found"].startswith("Nothing could be tested of the 2 model inputs.")
+    text = Page(render(found, m[0], m[2], "live")).text
+    assert (
+        "Nothing was tested:" in text
+        and "No test found" not in text
+        and "unknown to unknown" not in top_markdown(found.columns)
+    )
+
+
+def test_the_clock_is_no_level_has_no_floor_and_a_category_of_one_value_is_no_error(rng) -> None:
+    rows = 6 * 1440
+    columns = {
+        "open": (np.arange(rows) % 1440 < 480).astype(float),
+        "busy": rng.normal(size=rows),
+        "kind": np.zeros(rows),
+    }
+    up = (rng.random(rows) < np.where(columns["open"] == 1, 0.65, 0.4)).astype(float)
+    features, known, table = made_up(rng, 6, columns, up)
+    clock = replace(table.column("open"), reads=("CAL",))
+    kind = replace(table.column("kind"), transform="category", range="{0}")
+    found = analyse(features, known, "v6", replace(table, columns=(clock, table.column("busy"), kind)), SEED)
+    told = {r["feature"]: r for r in found.columns.iter_rows(named=True)}
+    assert not told["open"]["is_level"] and told["open"]["memories_n"] is None and told["open"]["drift_psi"] is None
+    assert told["open"]["mutual_information_nats"] > 0.02 and told["open"]["mutual_information_floor_nats"] is None
+    assert told["busy"]["mutual_information_floor_nats"] is not None and told["kind"]["accuracy_lost"] is None
+    assert "the clock alone has none" in Page(render(found, features, table, "live")).text
 
 
 def test_a_model_reads_a_category_as_flags(rng, monkeypatch: pytest.MonkeyPatch) -> None:

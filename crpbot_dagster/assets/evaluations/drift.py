@@ -15,6 +15,7 @@ from crpbot_dagster.assets.evaluations.day_blocks import Days, Floats, Ints
 
 EPSILON = 1e-4  # the least share: a bin that one span lacks would make the PSI infinite
 WATCH, ACT = 0.1, 0.25  # the industry's rule
+DRIFT_LEVELS = ("none", "watch", "act")
 NO_DRIFT = 0.95  # the share of columns without drift that stay below the noise limit in every span
 LEAST_LINGERING_DAYS = 5  # of a span, on average: fewer do not tell whether a day is like the one before
 MOST_LINGERING = 0.97  # above it two spans are one observation each, whatever the formula says
@@ -43,7 +44,7 @@ class Drift:
     @property
     def level(self) -> str:
         """``act``, ``watch`` or ``none``."""
-        return "act" if self.psi > self.act else "watch" if self.psi > self.watch else "none"
+        return DRIFT_LEVELS[(self.psi > self.watch) + (self.psi > self.act)]
 
 
 def spans(first: date, last: date) -> tuple[Span, ...]:

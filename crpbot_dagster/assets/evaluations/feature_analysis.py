@@ -25,7 +25,7 @@ from crpbot_dagster.assets.evaluations.association import (
     simes,
 )
 from crpbot_dagster.assets.evaluations.day_blocks import Days, Estimate, Floats, Ints
-from crpbot_dagster.assets.evaluations.drift import Drift, Span, drifts, spans
+from crpbot_dagster.assets.evaluations.drift import DRIFT_LEVELS, Drift, Span, drifts, spans
 from crpbot_dagster.assets.evaluations.importance import Importance, permutation_importance
 from crpbot_dagster.assets.evaluations.metrics import KNOWN_AFTER
 from crpbot_dagster.assets.models.dataset import input_values, inputs
@@ -81,7 +81,9 @@ def in_words(columns: pl.DataFrame) -> str:
     """Return what was found, in one sentence; ``columns`` as in ``Analysis``."""
     read = columns.filter("is_input").sort("rank_n")
     found, levels = read.filter("stands_out")["feature"].to_list(), read["is_level"].sum()
-    untested = f" Not tested, as they linger too long: {levels}." if levels else ""
+    untested = f" Not tested, as they linger too long for so few days: {levels}." if levels else ""
+    if read["p"].null_count() == read.height:
+        return f"Nothing could be tested of the {read.height} model inputs.{untested}"
     if not found:
         return f"None of the {read.height} model inputs stands out: their order here is that of noise.{untested}"
     shown = ", ".join(found[:12]) + (" …" if len(found) > 12 else "")
@@ -145,8 +147,8 @@ def analyse(features: pl.DataFrame, labels: pl.DataFrame, feature_set: str, tabl
     information = mutual_information(stored, up[informed].astype(np.int64), day[informed], seed)
     first, last = day[0].astype(object), day[-1].astype(object)
     periods = spans(first, last)
-    # What reads the clock alone differs between two spans only by the weekdays they have.
-    may_drift = {c.name: v for c, v in values.items() if periods and c.reads != ("ts",)}
+    # What reads the clock alone differs between two spans only by the days they have.
+    may_drift = {c.name: v for c, v in values.items() if periods and not c.reads_clock_alone}
     moved = {name: drifts(v, day, periods) for name, v in may_drift.items()}
     nulls = joined.group_by(pl.col("ts").dt.date().alias("day")).agg(
         pl.col(c.name).is_null().mean() for c in table.features
@@ -157,7 +159,7 @@ def analyse(features: pl.DataFrame, labels: pl.DataFrame, feature_set: str, tabl
         | _worst_day(nulls, c.name)
         | _drift(moved.get(c.name, []))
         | tests.get(c.name, {})
-        | _together(names, c.name, together, information)
+        | _together(names, c, together, information)
         for c in table.features
     ]
     return Analysis(
@@ -175,12 +177,12 @@ def _tests(
     for k, (c, v) in enumerate(values.items()):
         found: dict[str, Estimate] = {}
         # The clock is no level: no market moves it. The number of a category is only its name.
-        held = memories(v, hour) if c.transform != "category" and c.reads != ("ts",) else np.nan
+        held = memories(v, hour) if c.transform != "category" and not c.reads_clock_alone else np.nan
         is_level = held < LEAST_MEMORIES
         if c.transform != "category" and not is_level:
             found |= {kind: correlation(v, y, day) for kind, y in labels.items()}
-        if importance is not None:
-            lost = importance.lost[int(together.cluster[k])]
+        # A category of one value is no flag of the model's, so nothing of it was shuffled.
+        if importance is not None and (lost := importance.lost.get(int(together.cluster[k]))) is not None:
             found["accuracy_lost"] = replace(lost, p=None) if is_level else lost
         told[c.name] = {"is_input": True, "is_level": is_level, "memories_n": _number(held)}
         told[c.name] |= {"p": _number(simes([e.p for e in found.values() if e.p is not None]))}
@@ -220,24 +222,26 @@ def _drift(found: list[Drift | None]) -> dict[str, Any]:
     known = [d for d in found if d is not None]
     if not known:
         return {}
-    worst = max(known, key=lambda d: d.psi / d.watch)
+    worst = max(known, key=lambda d: (DRIFT_LEVELS.index(d.level), d.psi / d.watch))
     told = {"drift_psi": worst.psi, "drift_limit": worst.watch, "drift_level": worst.level}
     return told | {"drift_since": worst.since, "drift_until": worst.until}
 
 
-def _together(names: tuple[str, ...], name: str, together: Redundancy, information: Information) -> dict[str, Any]:
-    if name not in names:
+def _together(names: tuple[str, ...], c: Column, together: Redundancy, information: Information) -> dict[str, Any]:
+    if c.name not in names:
         return {}
-    k = names.index(name)
+    k = names.index(c.name)
     told = {"cluster_n": int(together.cluster[k]), "mutual_information_nats": _number(float(information.nats[k]))}
-    return told | {"mutual_information_floor_nats": _number(float(information.floor[k]))}
+    # In another order the days have the same hours: what is told by the clock stays, and is no floor.
+    floor = np.nan if c.reads_clock_alone else float(information.floor[k])
+    return told | {"mutual_information_floor_nats": _number(floor)}
 
 
 def _ranked(told: list[dict[str, Any]]) -> pl.DataFrame:
-    """Return the features, inputs first: those that stand out, by an importance that does, then by correlation."""
+    """Return the features, inputs first: those that stand out, then by importance above noise, then by correlation."""
     schema = {c.name: c.dtype for c in COLUMNS if c.name not in ("first_day", "rank_n")}
     frame = pl.DataFrame([{n: row.get(n) for n in schema} for row in told], schema=schema)
-    shown = pl.when(pl.col("accuracy_lost_low") > 0).then("accuracy_lost")  # the rest is noise
+    shown = pl.when(pl.col("accuracy_lost_low") > 0, ~pl.col("is_level")).then("accuracy_lost")  # the rest is noise
     order = (shown.fill_null(0.0), pl.col("corr_up").abs().round(6).fill_null(0.0))
     placed = frame.sort("is_input", "stands_out", *order, descending=True, maintain_order=True)
     rank = pl.when("is_input").then(pl.int_range(1, pl.len() + 1, dtype=pl.Int64)).alias("rank_n")

@@ -67,7 +67,8 @@ def information(found: Analysis) -> Chart:
     )
     names, nats = most["feature"].to_list(), most["mutual_information_nats"].to_list()
     floors = most["mutual_information_floor_nats"].to_list()
-    said = "; ".join(f"{n} {v:.3f} against {f:.3f}" for n, v, f in zip(names[:8], nats, floors, strict=False))
+    against = ["" if f is None else f" against {f:.3f}" for f in floors]
+    said = "; ".join(f"{n} {v:.3f}{f}" for n, v, f in zip(names[:8], nats, against, strict=False))
     title = "Mutual information with up or down, and the noise floor of each input"
     traces = [_bars(names, nats, 2) | {"name": "information"}, _limits(names, floors, "noise floor")]
     return _rows("information", title, f"Nats against the noise floor: {said}.", traces, "nats", ".2~f")

@@ -46,6 +46,7 @@ def render(found: Analysis, features: pl.DataFrame, table: Table, market: str) -
         levels=LEVELS,
         standing=standing,
         least_memories=LEAST_MEMORIES,
+        tested_n=found.columns["p"].count(),
         lingering=[r for r in inputs if r["is_level"]],
         charts=drawn,
         clusters=clusters(found),
@@ -90,9 +91,10 @@ def top_markdown(columns: pl.DataFrame) -> str:
         "|---:|---|---|---:|---:|---|---:|",
     ]
     for r in columns.drop_nulls("rank_n").sort("rank_n").head(SHOWN).iter_rows(named=True):
-        lost = "unknown" if r["accuracy_lost"] is None else f"{100 * r['accuracy_lost']:+.2f}"
+        lost = "–" if r["accuracy_lost"] is None else f"{100 * r['accuracy_lost']:+.2f}"
         known = (r["corr_up"], r["corr_up_low"], r["corr_up_high"])
-        point, low, high = ("unknown" if v is None else f"{v:+.3f}" for v in known)
-        cells = (r["rank_n"], r["feature"], standing(r), lost, point, f"{low} to {high}")
+        point, low, high = ("–" if v is None else f"{v:+.3f}" for v in known)
+        interval = "–" if r["corr_up_low"] is None else f"{low} to {high}"
+        cells = (r["rank_n"], r["feature"], standing(r), lost, point, interval)
         lines.append(f"| {' | '.join(str(c) for c in cells)} | {percent(r['null_frac'])} |")
     return "\n".join(lines)
