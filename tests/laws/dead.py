@@ -103,7 +103,8 @@ STILL: dict[str, Still] = {
         0.0: {"imbalance", "imbalance_ma5", "vpin", "vpin_ma10", "aggressor_flow", "realized_vol_60min",
               "ob_imbalance_1", "ob_imbalance_10", "ob_imbalance_25", "ofi_1m", "ofi_15m", "ema_dev_bps_60m",
               "microprice_dev_bps", "bipower_vol_4h", "lead_ret_log_5m", "funding_rate_bps_8h", "basis_bps",
-              "liq_imbalance_1h", "ix_imbalance_vol", "ix_spread_imbalance", "is_stale_derivatives"},
+              "liq_imbalance_1h", "ix_imbalance_vol", "ix_spread_imbalance", "funding_parity_dev_bps",
+              "is_stale_derivatives"},
         0.5: {"realized_vol_rank_1d"},  # all are equal
         1.0: {"spread_bps"},
     },
@@ -112,12 +113,15 @@ STILL: dict[str, Still] = {
 """Set → constant → the columns that are it in the frozen market; every other column is null there."""
 
 
-def reads_the_clock(column: Column) -> bool:
-    return any(read in ("ts", "CAL") or "available_ts" in read for read in column.reads)
+def goes_on(column: Column) -> bool:
+    """Say whether a column tells the time or how old something is."""
+    return all(read in ("ts", "CAL") or "available_ts" in read for read in column.reads)
 
 
 def reads_an_event(column: Column) -> bool:
-    return any(_is_event(read.rpartition(".")[2]) for read in column.reads)
+    """Say whether a column reads what a trade or an order leaves in a minute or a bucket."""
+    parts = [(table.partition(":")[0], name) for table, _, name in (read.rpartition(".") for read in column.reads)]
+    return any(table in ("T", "B", "X", "V") and _is_event(name) for table, name in parts)
 
 
 def restless(table: Table, frame: pl.DataFrame, kind: str, still: Still) -> dict[str, list[float | None]]:
@@ -128,7 +132,7 @@ def restless(table: Table, frame: pl.DataFrame, kind: str, still: Still) -> dict
     constants = {} if kind == "gaps" else {name: value for value, names in still.items() for name in names}
     found = {}
     for column in table.features:
-        if reads_the_clock(column) or (kind == "one trade an hour" and reads_an_event(column)):
+        if goes_on(column) or (kind == "one trade an hour" and reads_an_event(column)):
             continue
         warm = frame[column.name][WARM:].cast(pl.Float64)
         said = warm.drop_nulls().to_numpy()

@@ -1,4 +1,4 @@
-"""L11 by count: the rows that a column may lose before it is null, and one more (rows of minutes; days: ``slow_holes.py``).
+"""L11 by count: the rows that a column may lose before it is null, and one more (rows of minutes; days: ``test_slow_reach.py``).
 
 The oldest rows of a reach are lost, so that windows which stand on other windows lose one of theirs for each row beyond
 what the inner ones can spare. Not here: random masks and the twins' nulls (``laws.unlike_twin``).

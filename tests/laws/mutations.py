@@ -202,7 +202,7 @@ LAWS = {
     "L1": (
         "No look-ahead",
         "what was received later is deleted, shuffled or replaced, sides included: no earlier row changes, bit for bit; at "
-        "random cuts, midnight of a month's end, the first and last rows, edges of gaps, the minute before a late value",
+        "random cuts, midnight of a month's end, the first row and near the last, edges of gaps, the minute before a late value",
     ),
     "L2": (
         "Reach is true",

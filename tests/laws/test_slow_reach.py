@@ -20,8 +20,6 @@ from crpbot_dagster.assets.features.inputs import Inputs
 from crpbot_dagster.assets.features.market_calendar import session_days
 from crpbot_dagster.tables.schema import Column
 
-OWN = {"v6": {"symbol": "ETH-USD", "currency": "ETH"}, "mean_reversion": {"symbol": "BTC-USD"}}
-
 
 @pytest.fixture(scope="module")
 def an_hour(undisturbed: Inputs) -> Inputs:
