@@ -72,7 +72,7 @@ class Settings(BaseSettings):
     start_day: date = date(2023, 11, 10)
     primary: dict[str, str] = Field(default_factory=dict)
     every_source_days: int = Field(7, ge=1)
-    taker_fee_bps: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
+    taker_fee_bps: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(default_factory=dict)
 
     # Windows, in UTC days
     fit_days: int = Field(14, ge=1)
@@ -135,6 +135,9 @@ class Settings(BaseSettings):
             )
         if strange := sorted(set(self.source_urls) - set(SOURCES)):
             raise SettingsError(f"{PREFIX}SOURCE_URLS: no source {', '.join(strange)}; there are {', '.join(SOURCES)}")
+        if strange := sorted(set(self.taker_fee_bps) - set(instruments.BOOK_VENUES)):
+            known = ", ".join(instruments.BOOK_VENUES)
+            raise SettingsError(f"{PREFIX}TAKER_FEE_BPS: no book of {', '.join(strange)} is read; there are {known}")
         if self.recordings is not None and not self.recordings.is_dir():
             raise SettingsError(f"{PREFIX}RECORDINGS: there is no folder {self.recordings}")
         if self.postgres_url is not None and self.mlflow_url is None:

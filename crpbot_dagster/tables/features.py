@@ -257,9 +257,11 @@ def manifest_hash(table: Table) -> str:
     return hashlib.sha256("\n".join(manifest(table)).encode()).hexdigest()
 
 
+V5_INPUTS = [c.name for c in V5.features if c.is_input]
+
 COVERAGE = Table(
     "features/coverage",
-    "one feature of a set on a symbol's day: in how many minutes it has a value",
+    "one feature of a set on a symbol's day that every set has: in how many minutes it has a value",
     ("symbol", "feature_set", "feature"),
     columns(
         SYMBOL,
@@ -279,7 +281,9 @@ COVERAGE = Table(
             (
                 Measure(
                     "median null share of V5",
-                    pl.col("null_frac").filter(pl.col("feature_set") == "v5").median(),
+                    pl.col("null_frac")
+                    .filter(pl.col("feature_set") == "v5", pl.col("feature").is_in(V5_INPUTS))
+                    .median(),
                     0,
                     0.1,
                 ),

@@ -246,6 +246,9 @@ def test_unknown_and_contradicting_settings_are_errors(environment) -> None:
         ({"gate_accuracy": "1.2"}, "less than 1"),
         ({"bootstrap_draws": "10"}, "greater than or equal to 1000"),
         ({"market": "moon"}, "sandbox"),
+        ({"taker_fee_bps": '{"coinbase": 60, "krakn": 26}'}, "no book of krakn is read"),
+        ({"taker_fee_bps": '{"coinbase": Infinity}'}, "finite"),
+        ({"taker_fee_bps": '{"coinbase": -1}'}, "greater than or equal to 0"),
     ],
 )
 def test_contradicting_settings_are_errors(environment, values: dict[str, str], message: str) -> None:

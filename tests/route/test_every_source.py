@@ -11,6 +11,7 @@ import pytest
 from crpbot_dagster.assets import EVERY_SOURCE_TABLES, MARKET_TABLES, beside
 from crpbot_dagster.instance import lake_of
 from crpbot_dagster.instruments import primary
+from crpbot_dagster.resources.warehouse import Warehouse
 from crpbot_dagster.runs import Route, Step, failure_of, plan
 from crpbot_dagster.sandbox.market import MarketSpec
 from crpbot_dagster.sandbox.server import create_app, serve
@@ -116,6 +117,19 @@ def test_v6_says_which_columns_are_empty_and_why(world: World) -> None:
     assert sorted(why) == sorted((*NO_VENUE, *NOT_KNOWN_YET, *NO_HISTORY))
     assert [n for n, word in NO_VENUE.items() if word not in why[n]] == []
     assert said["look_ahead_n"] == 0 and rows.height == 1440
+
+
+def test_the_coverage_is_what_each_set_holds(world: World) -> None:
+    told = world.rows("features/coverage")
+    for name in ("v5", "v6", "mean_reversion"):
+        rows = world.rows(f"features/{name}")
+        counted = {r["feature"]: r["valid_n"] for r in told.filter(pl.col("feature_set") == name).iter_rows(named=True)}
+        assert counted == {c.name: rows[c.name].count() for c in TABLES[f"features/{name}"].features}
+    offending = Warehouse(lake=world.lake).offending
+    broken = {"rows_n": 1439, "valid_n": 1441, "null_frac": 0.5}
+    frames = (told, *(told.head(1).with_columns(pl.lit(v, told.schema[c]).alias(c)) for c, v in broken.items()))
+    found = [offending(frame, "features/coverage")["coverage_every_minute_is_counted"] for frame in frames]
+    assert found == [0.0, 1.0, 1.0, 1.0]
 
 
 def test_mean_reversion_is_whole_but_for_a_month_of_funding_and_a_second_mark(world: World) -> None:
