@@ -37,6 +37,7 @@ settings.register_profile(
 settings.load_profile("seeded")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Workers take whole files; the tests that read the one ``route`` are one worker's, which builds it once."""
     tests = Path(__file__).parent

@@ -87,6 +87,7 @@ EXERCISED: dict[str, How] = {
     "crpbot promote BTC": literally(0, "BTC-USD PROMOTE", "accuracy_frac >= the threshold 0.58"),
     "crpbot report BTC": when("promotion/report" in TABLES, "the report", literally(0, "/reports/", ".html")),
     "crpbot compare v4 v5 --symbol BTC-USD": literally(0, "v5", "points"),
+    "crpbot analyse v5 --symbol BTC-USD": literally(0, "model inputs", ".html"),
     "crpbot rollback BTC": when(
         hasattr(Experiments, "rollback"), "rollback", literally(0, "version 2 was in force, version 1 is in force now")
     ),
