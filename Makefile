@@ -46,7 +46,7 @@ lint: $(READY)
 
 test: lint
 	@echo "== tests"
-	@$(BIN)/python -m pytest -m "not soak" -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+	@$(BIN)/python -m pytest -m "not soak" -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 dev: $(READY)
 	@$(BIN)/crpbot dev

@@ -20,13 +20,9 @@ from crpbot_dagster.assets.bars.tape import trades_1m  # noqa: E402
 from crpbot_dagster.assets.features.inputs import Inputs  # noqa: E402
 from crpbot_dagster.sandbox.market import MarketSpec, book, tape  # noqa: E402
 
-SLOW = (
-    "route",
-    "browser",
-    "examples",
-    "resources",
-    "test_benchmarks.py",
-)  # begun first, so that no worker idles at the end
+SLOW = ("route", "browser", "examples", "resources", "test_benchmarks.py")  # first, so that no worker idles at the end
+OF_ROUTE = ("route/test_notebook.py", "route/test_readme.py", "route/test_sandbox_route.py", "browser/test_dagster_ui.py",
+            "browser/test_report.py", "cli/test_compare.py")  # fmt: skip
 SEED = 7
 DAYS = (date(2023, 11, 16), date(2023, 11, 17), date(2023, 11, 18))
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -37,15 +33,28 @@ settings.register_profile(
 settings.load_profile("seeded")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Workers take whole files; the tests that read the one ``route`` are one worker's, which builds it once."""
-    tests = Path(__file__).parent
-    for item in items:
-        of_route = "route" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("route" if of_route else str(item.path)))
+    """Put the slow folders first, and see that the files that read ``route`` are named."""
+    names = [item.path.relative_to(Path(__file__).parent).as_posix() for item in items]
+    reading = {name for name, item in zip(names, items, strict=True) if "route" in getattr(item, "fixturenames", ())}
+    if unnamed := reading - set(OF_ROUTE):
+        raise pytest.UsageError(f"{', '.join(sorted(unnamed))} read the fixture route: name them in OF_ROUTE")
     rank = {name: n for n, name in enumerate(SLOW)}
-    items.sort(key=lambda item: rank.get(item.path.relative_to(tests).parts[0], len(rank)))
+    order = sorted(range(len(items)), key=lambda i: rank.get(names[i].partition("/")[0], len(rank)))
+    items[:] = [items[i] for i in order]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Give workers whole files, and one of them all that read the one ``route``, which is then built once."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class OneRoute(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "route" if file.endswith(OF_ROUTE) else file
+
+    return OneRoute(config, log)
 
 
 @pytest.fixture
