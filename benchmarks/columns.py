@@ -10,9 +10,12 @@ from collections import defaultdict
 from collections.abc import Collection
 from types import ModuleType
 
+_NEW_OF_C = ast.parse("tick(*(c.keys() - before))").body
+_BEFORE = ast.parse("before = set(c)").body
+
 
 class _Stopwatches(ast.NodeTransformer):
-    """Puts ``tick(names)`` after each ``c[name] = ...`` of the functions named."""
+    """Puts ``tick(names)`` after each ``c[name] = ...``, and each ``c |= ...``, of the functions named."""
 
     def __init__(self, functions: Collection[str]) -> None:
         self.functions = functions
@@ -27,6 +30,9 @@ class _Stopwatches(ast.NodeTransformer):
         for statement in body:
             if isinstance(statement, ast.For):
                 statement.body = self._ticked(statement.body)
+            if _adds_to_c(statement):
+                made += [*_BEFORE, statement, *_NEW_OF_C]
+                continue
             made.append(statement)
             if names := _made(statement):
                 made.append(_call("tick", names))
@@ -35,9 +41,17 @@ class _Stopwatches(ast.NodeTransformer):
 
 def _made(statement: ast.stmt) -> list[ast.expr]:
     """Return the expressions that name the columns of ``c`` a statement assigns."""
+    if isinstance(statement, ast.AnnAssign) and isinstance(statement.value, ast.Dict):
+        return [key for key in statement.value.keys if key is not None]
     targets = statement.targets if isinstance(statement, ast.Assign) else []
     subscripts = [s for t in targets for s in ast.walk(t) if isinstance(s, ast.Subscript)]
     return [s.slice for s in subscripts if isinstance(s.value, ast.Name) and s.value.id == "c"]
+
+
+def _adds_to_c(statement: ast.stmt) -> bool:
+    return (
+        isinstance(statement, ast.AugAssign) and isinstance(statement.target, ast.Name) and statement.target.id == "c"
+    )
 
 
 def _call(name: str, arguments: list[ast.expr]) -> ast.stmt:
