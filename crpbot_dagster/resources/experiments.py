@@ -19,6 +19,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 import dagster as dg
 from pydantic import PrivateAttr
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
 
 class OtherMarket(ValueError):
@@ -186,6 +187,7 @@ class Experiments(dg.ConfigurableResource):
 
 def _log_numbers(client: Any, run_id: str, training: Training) -> None:
     from mlflow.entities import Dataset, DatasetInput, Metric, Param
+    from mlflow.exceptions import MlflowException
 
     now = int(time.time() * 1000)
     numbers = [Metric(name, value, now, 0) for name, value in training.metrics.items()]
@@ -196,7 +198,11 @@ def _log_numbers(client: Any, run_id: str, training: Training) -> None:
         DatasetInput(Dataset(name=table, digest=f"delta-{version}", source_type="delta", source=path))
         for table, (version, path) in training.datasets.items()
     ]
-    client.log_inputs(run_id, datasets=read)
+    # Symbols that train side by side read one version of a table; MLflow looks for it and then adds it, unguarded.
+    # Asked again it finds what the other one added; any other failure shows again.
+    for attempt in Retrying(stop=stop_after_attempt(3), retry=retry_if_exception_type(MlflowException), reraise=True):
+        with attempt:
+            client.log_inputs(run_id, datasets=read)
 
 
 def _save_model(folder: Path, training: Training) -> None:

@@ -4,6 +4,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
 
 from crpbot_dagster.resources.experiments import Experiments, OtherMarket, Training
 from crpbot_dagster.settings import PROJECT
@@ -17,11 +18,11 @@ def tracker(tmp_path_factory: pytest.TempPathFactory) -> Experiments:
     return Experiments(tracking_url=f"sqlite:///{folder}/mlflow.db", artifact_root=str(folder / "files"))
 
 
-def train(tracker: Experiments, day: str) -> str:
+def train(tracker: Experiments, day: str, version: int = 3) -> str:
     return tracker.log_training(
         Training(
             "BTC-USD", "logistic_v5", day, {"c": 1}, {"rows": 2.0}, "{}", b"w", SERVED, {"rsi": "Float64"},
-            {"features/v5": (3, "lake/features/v5")},
+            {"features/v5": (version, "lake/features/v5")},
             [{"epoch": 1, "stop_loss": 0.7}, {"epoch": 2, "stop_loss": 0.6}], {"reliability": b"png"},
         )
     )  # fmt: skip
@@ -57,6 +58,27 @@ def test_a_run_tells_numbers_per_epoch_what_it_read_and_how_it_is_called(tracker
     assert {"model/MLmodel", "model/served.py"} <= files and not any(f.endswith(".pkl") for f in files)
     assert [f.path for f in client.list_artifacts(run_id, "pictures")] == ["pictures/reliability.png"]
     assert tracker.page(run_id).endswith(run_id)
+
+
+def test_what_two_trainings_read_is_recorded_though_they_meet(tracker: Experiments) -> None:
+    """The rival records the same version after MLflow looked for it, and before it adds it."""
+    from mlflow.store.tracking.dbmodels.models import SqlDataset
+
+    rivals: list[str] = []
+
+    def meet(*_: object) -> None:
+        if not rivals:
+            rivals.append("on its way")
+            rivals[0] = train(tracker, "2024-06-02", version=4)
+
+    event.listen(SqlDataset, "init", meet)
+    try:
+        own = train(tracker, "2024-06-03", version=4)
+    finally:
+        event.remove(SqlDataset, "init", meet)
+    for run_id in (own, *rivals):
+        (read,) = tracker.client().get_run(run_id).inputs.dataset_inputs
+        assert read.dataset.digest == "delta-4"
 
 
 def test_the_former_champion_comes_back_with_one_call(tracker: Experiments) -> None:
