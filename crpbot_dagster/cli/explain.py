@@ -63,6 +63,11 @@ def _facts(c: Column, tables: list[Table]) -> dict[str, Any]:
         "–": "never",
         "row": "when an input of the row is",
         "w80": "below 80 % of weights",
+        "ends": "when an end of its span is",
+        "exact": "when a row of its window is",
+        "asof": "when the newest value is too old",
+        "2 venues": "below 2 venues with a value",
+        "3 venues": "below 3 venues with a value",
     }
     null = when.get(c.valid, f"below {c.valid} valid rows of its window")
     return {
